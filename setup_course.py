@@ -1,0 +1,300 @@
+#!/usr/bin/env python3
+"""Set the course up, then do what was asked: course, test, grade, reset or lock.
+
+It needs nothing but Python. It is written so that every Python can read it, hence no f-strings and no
+annotations: the wrong one gets a line that says what to type.
+"""
+
+from __future__ import print_function
+
+import os
+import subprocess
+import sys
+
+OLDEST, NEWEST = (3, 11), (3, 14)
+
+
+def wrong_python():
+    """Say which Python this is, which the course needs, and what to type."""
+    words = "This is Python {}.{}, and the course needs 3.11 to 3.14.".format(*sys.version_info[:2])
+    asked = " ".join(["setup_course.py"] + sys.argv[1:])
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        name = "python3.{}".format(minor)
+        try:
+            answer = subprocess.Popen([name, "-c", ""], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        except OSError:
+            continue
+        answer.communicate()
+        if answer.returncode == 0:
+            return "{} Type: {} {}".format(words, name, asked)
+    return "{} Install Python 3.12 beside it, then type: python3.12 {}".format(words, asked)
+
+
+if not OLDEST <= sys.version_info[:2] <= NEWEST:
+    sys.exit(wrong_python())
+
+import argparse
+import hashlib
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+VENV = HERE / ".venv"
+COURSE_LOCK = HERE / "requirements.lock"
+TEST_LOCK = HERE / "requirements-test.lock"  # holds all of the course's lock, too
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+EXAMPLES = """examples:
+  python3 setup_course.py course                  set up, then open JupyterLab on the start page
+  python3 setup_course.py course --no-open        the same without opening JupyterLab
+  python3 setup_course.py reset 01_legacy_path    a fresh copy of that notebook; yours goes to work/backups/
+  python3 setup_course.py grade --me              mark your own work/
+  python3 setup_course.py test -k copies          what follows "test" goes to pytest
+"""
+
+
+# The environment
+
+
+def prefix():
+    """The folder of the environment to use: an active conda environment, else .venv.
+
+    conda's base is left alone: it serves other things than this course.
+    """
+    active = os.environ.get("CONDA_PREFIX")
+    if active and Path(active) == Path(sys.prefix) and os.environ.get("CONDA_DEFAULT_ENV") != "base":
+        return Path(active)
+    return VENV
+
+
+def python_in(folder):
+    """The Python of an environment."""
+    if os.name != "nt":
+        return folder / "bin" / "python"
+    scripts = folder / "Scripts" / "python.exe"  # a conda environment has it one folder higher
+    return scripts if scripts.exists() or folder == VENV else folder / "python.exe"
+
+
+def environment(lock):
+    """Bring the environment to what `lock` says, if it is not there already; return its Python."""
+    folder, wanted = prefix(), digest(lock)
+    python, stamp = python_in(folder), folder / "svmlib-locks.txt"
+    if python.exists() and stamp.exists() and wanted in stamp.read_text("ascii").split():
+        return str(python)
+    if folder == VENV and not works(python):
+        make_venv()
+    pip_install(python, lock if folder == VENV else missing_from(python, lock))
+    pip(python, ["--no-build-isolation", "--no-deps", "--editable", str(HERE)])
+    stamp.write_text("\n".join({wanted, digest(COURSE_LOCK)}) + "\n", "ascii")
+    return str(python)
+
+
+def digest(lock):
+    """What an environment must have been built from to be used as it is."""
+    return hashlib.sha256(lock.read_bytes() + (HERE / "pyproject.toml").read_bytes()).hexdigest()
+
+
+def works(python):
+    """Whether that Python starts and has pip: not so when it was removed, or its making interrupted."""
+    if not python.exists():
+        return False
+    return subprocess.run([python, "-c", "import pip"], check=False, capture_output=True).returncode == 0
+
+
+def make_venv():
+    """Make .venv anew, or say what this Python lacks for it."""
+    if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
+        version = "{}.{}".format(*sys.version_info[:2])
+        if shutil.which("apt-get"):
+            cure = "Type: {}apt-get install python{}-venv".format("" if is_root() else "sudo ", version)
+        else:
+            cure = "Install the venv module of Python {} from where this Python came from".format(version)
+        sys.exit("This Python cannot make a virtual environment: it has no venv module. " + cure)
+    run([sys.executable, "-m", "venv", "--clear", VENV], "The virtual environment .venv could not be made")
+
+
+def pip_install(python, lock):
+    """Install all that a lock names, each file held against its hashes."""
+    total = len(locked(lock.read_text("utf-8")))
+    if total:
+        print("Installing the packages of {}: a minute or two, once.".format(lock.name), flush=True)
+        pip(python, ["--require-hashes", "--no-deps", "--progress-bar", "off", "-r", str(lock)], total)
+
+
+def pip(python, arguments, total=0):
+    """Run pip quietly; when it fails, show the end of what it said."""
+    said, seen = [], 0
+    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command + arguments, **output) as process:
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith(("Collecting ", "Requirement already")):
+                seen += 1
+                progress("{} of at most {}: {}".format(seen, total, line.split()[1].split("==")[0]), total)
+            elif line.startswith("Installing collected"):
+                progress("unpacking", total)
+    progress("", total)
+    if process.returncode:
+        print("".join(said[-15:]), end="")
+        sys.exit("pip stopped with the error above. Check the network and the disk, then do the same again.")
+
+
+def progress(words, total):
+    """Write `words` over the last ones, on a terminal."""
+    if total and sys.stdout.isatty():
+        print("\r\033[K" + words[:70], end="", flush=True)
+
+
+def locked(text):
+    """A lock's entries: name -> its lines, all versions of it together."""
+    entries = {}
+    for entry in re.split(r"^(?=[A-Za-z0-9])", text, flags=re.MULTILINE)[1:]:
+        name = re.match(r"[A-Za-z0-9._-]+", entry).group()
+        entries[name] = entries.get(name, "") + entry
+    return entries
+
+
+def missing_from(python, lock):
+    """The lock without what an environment already has: conda's packages stay as conda made them."""
+    ask = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
+    answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
+    present = {re.sub(r"[-_.]+", "-", name).lower() for name in answer.split()}
+    text = "".join(lines for name, lines in locked(lock.read_text("utf-8")).items() if name not in present)
+    missing = HERE / "build" / lock.name
+    missing.parent.mkdir(exist_ok=True)
+    missing.write_text(text, "utf-8")
+    return missing
+
+
+# The commands
+
+
+def course(options, _):
+    """Set up, show that it works, give the learner copies, open JupyterLab on them."""
+    python = environment(COURSE_LOCK)
+    run(
+        [python, "-m", "svmlib", "compare"],
+        "The set-up does not work: `svmlib compare` failed as shown above",
+    )
+    from course import copies
+
+    work = HERE / "work"
+    for line in copies.renew(HERE, work):
+        print(line)
+    if options.open:
+        print("JupyterLab opens in your browser. Stop it here with Ctrl-C.", flush=True)
+        lab(python, work)
+
+
+def lab(python, work):
+    """JupyterLab on the start page, as course/jupyter/ configures it."""
+    paths = [str(HERE / "course" / "jupyter"), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    settings = dict(os.environ, JUPYTER_CONFIG_PATH=os.pathsep.join(filter(None, paths)))
+    command = [python, "-m", "jupyterlab"]
+    if is_root():  # in a container, say: JupyterLab then wants to be told that it is meant
+        command.append("--allow-root")
+    try:
+        sys.exit(subprocess.call(command, cwd=work, env=settings))
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def test(_, for_pytest):
+    """Format, lint, types, then all tests."""
+    python = environment(TEST_LOCK)
+    if not browser():
+        install_browser()
+    run([python, "-m", "ruff", "format", "--check"], "Some files are not formatted. Type: make format")
+    run([python, "-m", "ruff", "check"], "Ruff found what is listed above")
+    run([python, "-m", "mypy"], "mypy found what is listed above")
+    parallel = ["-n", "2", "--dist", "loadgroup", "--durations", "15"]
+    sys.exit(subprocess.call([python, "-m", "pytest"] + parallel + for_pytest, cwd=HERE))
+
+
+def browser():
+    """The Chromium on PATH, or None."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def install_browser():
+    """Chromium from the distribution's packages, on Debian and as root; elsewhere its tests are skipped."""
+    release = Path("/etc/os-release")
+    if not (release.exists() and "ID=debian" in release.read_text("utf-8").split("\n") and is_root()):
+        return
+    print("Installing Chromium for the browser's tests: about a minute, once.", flush=True)
+    quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for step in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+        command = ["apt-get", "-qq"] + step
+        done = subprocess.run(command, check=False, env=quiet, capture_output=True, text=True)
+        if done.returncode:
+            print(done.stderr + "Chromium could not be installed: the browser's tests will not run.")
+            return
+
+
+def grade(options, _):
+    """Grade the sample class, or the learner's own work."""
+    python = environment(COURSE_LOCK)
+    sys.exit(subprocess.call([python, "-m", "autograder", "me" if options.me else "sample"], cwd=HERE))
+
+
+def reset(options, _):
+    """Put a fresh copy of one notebook into work/ and keep the old one."""
+    from course import copies
+
+    print(copies.reset(HERE, HERE / "work", options.notebook))
+
+
+def lock(_, for_uv):
+    """Resolve pyproject.toml again for all systems and Pythons, and write both locks."""
+    python = environment(TEST_LOCK)
+    command = [python, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
+    command += ["--generate-hashes", "--custom-compile-command", "make lock", "pyproject.toml"] + for_uv
+    failed = "uv found no set of versions that fits pyproject.toml"
+    run(command + ["--extra", "course", "-o", COURSE_LOCK.name], failed)
+    both = ["--extra", "course", "--extra", "test", "-c", COURSE_LOCK.name, "-o", TEST_LOCK.name]
+    run(command + both, failed)
+
+
+def run(command, failed):
+    """Run a command in the course's folder; if it fails, end with the line that says what that means."""
+    if subprocess.call(list(map(str, command)), cwd=HERE):
+        sys.exit(failed + ".")
+
+
+def is_root():
+    """Whether the system's own packages may be installed."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def main():
+    """Read the command line and do what it asks."""
+    parser = argparse.ArgumentParser(
+        prog="setup_course.py",
+        description=__doc__.split("\n")[0],
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+    add = {}
+    for command in (course, test, grade, reset, lock):
+        about = {"help": command.__doc__, "description": command.__doc__}
+        add[command] = commands.add_parser(command.__name__, **about)
+        add[command].set_defaults(run=command)
+    add[course].add_argument("--no-open", dest="open", action="store_false", help="leave JupyterLab closed")
+    add[grade].add_argument("--me", action="store_true", help="your own work/, not the sample class")
+    add[reset].add_argument(
+        "notebook", metavar="NN", nargs="?", default="", help="01_legacy_path, or what tells it apart"
+    )
+    options, rest = parser.parse_known_args()
+    if not options.command:
+        parser.print_help()
+        sys.exit(2)
+    if rest and options.run not in (test, lock):
+        add[options.run].error("it takes no " + " ".join(rest))
+    options.run(options, rest)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""What all tests share: a component that is not there is a reason to skip, and under CI=true a failure."""
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import setup_course
+
+
+@functools.cache
+def network() -> str | None:
+    """Whether the package index answers, asked through pip as set up here."""
+    asked = [sys.executable, "-m", "pip", "download", "--quiet", "--no-cache-dir", "--no-deps"]
+    target = os.path.join(setup_course.HERE, "build", "network")  # noqa: PTH118
+    done = subprocess.run([*asked, "--dest", target, "iniconfig"], check=False, capture_output=True)
+    return None if done.returncode else "pip"
+
+
+FINDERS = {
+    "browser": (setup_course.browser, "no Chromium on PATH: install chromium or google-chrome"),
+    "network": (network, "pip reaches no package index: connect to the network"),
+}
+
+
+def require(component: str, cure: str = "") -> str:
+    """Where `component` is: "browser", "network" or a program on PATH. A test that needs it ends here without it."""
+    find, reason = FINDERS.get(component, (lambda: shutil.which(component), f"no {component} on PATH. {cure}"))
+    if found := find():
+        return found
+    return missing(reason)
+
+
+def missing(reason: str) -> str:
+    """End a test for want of something: skipped for a user, failed under CI=true."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"under CI=true nothing may be missing: {reason}", pytrace=False)
+    pytest.skip(reason)
