@@ -1,0 +1,67 @@
+"""RDMSR and WRMSR, and the rules by which each register takes a value (data/registers.csv, column write)."""
+
+from ..faults import Fault
+from ..memory import MAXPHYADDR, PAGE, is_canonical
+from ..processor import EFER_SVME, Processor
+from ..registers import BY_MSR, Register
+
+_LOW32 = 0xFFFF_FFFF
+#: EFER bits that exist here: SCE, LME, LMA, NXE, SVME, FFXSR left out as in the emulators' models.
+_EFER_BITS = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11 | EFER_SVME
+_NAMES = {number: row.msr_name for number, row in BY_MSR.items()}
+_REGISTER = {number: row.name for number, row in BY_MSR.items()}
+
+
+def require_ring0(p: Processor, what: str) -> None:
+    """Raise #GP(0) unless CPL is 0."""
+    if p.regs["CPL"]:
+        raise Fault("#GP", f"{what} at CPL {p.regs['CPL']}; it is for ring 0", 0)
+
+
+def rdmsr(p: Processor, msr: int) -> int:
+    """RDMSR: return the MSR whose number is `msr`, say MSR.LSTAR.
+
+    #GP(0) outside ring 0 and for a number that is no MSR here (bochs-msr).
+    """
+    require_ring0(p, "RDMSR")
+    name = _REGISTER.get(msr)
+    if name is None:
+        raise _unknown("RDMSR", msr)
+    value = p.regs[name]
+    p.record("RDMSR", _NAMES[msr], value)
+    return value
+
+
+def wrmsr(p: Processor, msr: int, value: int) -> None:
+    """WRMSR: write `value` to the MSR whose number is `msr`.
+
+    #GP(0) outside ring 0, for an unknown number, and where the register refuses the value: a base or entry point
+    that is not canonical, a VM_HSAVE_PA that is no page, a reserved bit of EFER.  SFMASK, TSC_AUX and AMD's SYSENTER
+    registers keep the low 32 bits (bochs-msr, linux-cpu-common).
+    """
+    require_ring0(p, "WRMSR")
+    row = BY_MSR.get(msr)
+    if row is None:
+        raise _unknown("WRMSR", msr)
+    p.set("WRMSR", row.msr_name, value, row.name, _accepted(row, value))
+
+
+def _accepted(row: Register, value: int) -> int:
+    """Return what register `row` holds once `value` is written, or raise #GP(0)."""
+    if not isinstance(value, int) or value >> 64:
+        raise Fault("#GP", f"WRMSR {row.msr_name}: {value!r} is not a 64-bit number (0 to 2**64 - 1)", 0)
+    rule = row.write
+    if rule == "low32":
+        return value & _LOW32
+    if rule == "canonical" and not is_canonical(value):
+        raise Fault("#GP", f"WRMSR {row.msr_name}: {value:#x} is not canonical (bits 63 to 47 must be alike)", 0)
+    if rule == "page" and (value % PAGE or value >> MAXPHYADDR):
+        raise Fault("#GP", f"WRMSR {row.msr_name}: {value:#x} is not the address of a 4 KiB page", 0)
+    if rule == "efer" and value & ~_EFER_BITS:
+        raise Fault("#GP", f"WRMSR EFER: {value & ~_EFER_BITS:#x} are reserved bits", 0)
+    return value
+
+
+def _unknown(instruction: str, msr: int) -> Fault:
+    shown = f"{msr:#x}" if isinstance(msr, int) else repr(msr)
+    return Fault("#GP", f"{instruction} {shown}: no such MSR; svmlib.registers.MSR lists those there are", 0)

@@ -1,0 +1,199 @@
+"""FS, GS, LDTR and TR: selector loads that read descriptors, base instructions that do not, SWAPGS.
+
+Rules from bochs-segments; the null selector's from xen-svm and data of our own (emulators-run).
+"""
+
+from ..faults import Fault
+from ..memory import is_canonical
+from ..processor import CR4_FSGSBASE, Processor
+from .msr import require_ring0
+
+_LDT_TYPE = 0x2
+_TSS_AVAILABLE = 0x9
+_TSS_BUSY = 0xB
+
+
+def swapgs(p: Processor) -> None:
+    """SWAPGS: exchange GS.base and KernelGSBase.  #GP(0) outside ring 0."""
+    require_ring0(p, "SWAPGS")
+    regs = p.regs
+    p.update("SWAPGS", None, None, {"GS.base": regs["KernelGSBase"], "KernelGSBase": regs["GS.base"]})
+
+
+def _read_base(p: Processor, what: str, name: str) -> int:
+    _require_fsgsbase(p, what)
+    value = p.regs[name]
+    p.record(what, None, value)
+    return value
+
+
+def _write_base(p: Processor, what: str, name: str, value: int) -> None:
+    _require_fsgsbase(p, what)
+    if not isinstance(value, int) or value >> 64 or not is_canonical(value):
+        shown = f"{value:#x}" if isinstance(value, int) else repr(value)
+        raise Fault("#GP", f"{what}: {shown} is not canonical (bits 63 to 47 must be alike)", 0)
+    p.set(what, None, value, name, value)
+
+
+def _require_fsgsbase(p: Processor, what: str) -> None:
+    if not p.regs["CR4"] & CR4_FSGSBASE:
+        raise Fault("#UD", f"{what} while CR4.FSGSBASE is clear; write the MSR instead")
+
+
+def rdfsbase(p: Processor) -> int:
+    """RDFSBASE: return FS.base.  #UD while CR4.FSGSBASE is clear; any CPL may."""
+    return _read_base(p, "RDFSBASE", "FS.base")
+
+
+def rdgsbase(p: Processor) -> int:
+    """RDGSBASE: return GS.base.  Faults as RDFSBASE."""
+    return _read_base(p, "RDGSBASE", "GS.base")
+
+
+def wrfsbase(p: Processor, value: int) -> None:
+    """WRFSBASE: write FS.base.  #UD while CR4.FSGSBASE is clear, #GP(0) for a value that is not canonical."""
+    _write_base(p, "WRFSBASE", "FS.base", value)
+
+
+def wrgsbase(p: Processor, value: int) -> None:
+    """WRGSBASE: write GS.base.  Faults as WRFSBASE."""
+    _write_base(p, "WRGSBASE", "GS.base", value)
+
+
+def mov_from_sreg(p: Processor, register: str) -> int:
+    """MOV r, FS or GS: return the selector; the base behind it cannot be learned this way."""
+    value = p.regs[_data_segment(register) + ".selector"]
+    p.record("MOV r,Sreg", register, value)
+    return value
+
+
+def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
+    """MOV FS or GS, r: load the selector and, from its descriptor, attributes, limit and a 32-bit base.
+
+    A null selector clears all three where the CPU has NullSelectorClearsBase, and leaves base and limit elsewhere.
+    #GP(selector) for one outside its table or of no data segment, #NP(selector) for one that is not present.
+    """
+    name = _data_segment(register)
+    selector &= 0xFFFF
+    if selector < 4:
+        parts = {f"{name}.selector": selector, f"{name}.attrib": 0}
+        if p.null_clears_base:
+            parts |= {f"{name}.limit": 0, f"{name}.base": 0}
+    else:
+        attrib, limit, base = _descriptor(p, f"MOV {name}", selector)
+        if not attrib & 0x10 or attrib & 0xA == 0x8:
+            raise Fault("#GP", f"MOV {name}: {selector:#x} selects no data segment", selector & ~3)
+        if not attrib & 0x80:
+            raise Fault("#NP", f"MOV {name}: the segment of {selector:#x} is not present", selector & ~3)
+        parts = {
+            f"{name}.selector": selector,
+            f"{name}.attrib": attrib,
+            f"{name}.limit": limit,
+            f"{name}.base": base & 0xFFFF_FFFF,
+        }
+    p.update("MOV Sreg,r", name, selector, parts)
+
+
+def _data_segment(register: str) -> str:
+    if register not in ("FS", "GS"):
+        raise KeyError(f"no segment register {register!r} here; MOV moves FS or GS")
+    return register
+
+
+def sldt(p: Processor) -> int:
+    """SLDT: return LDTR's selector."""
+    value = p.regs["LDTR.selector"]
+    p.record("SLDT", None, value)
+    return value
+
+
+def lldt(p: Processor, selector: int) -> None:
+    """LLDT: load LDTR from the GDT; a null selector makes it unusable.
+
+    #GP(0) outside ring 0; #GP(selector) for one in the LDT, beyond the GDT or of no LDT; #NP(selector) if not present.
+    """
+    require_ring0(p, "LLDT")
+    selector &= 0xFFFF
+    if selector < 4:
+        p.update("LLDT", None, selector, _system("LDTR", selector, 0, 0, 0))
+        return
+    attrib, limit, base = _system_descriptor(p, "LLDT", selector, "LDT", (_LDT_TYPE,))
+    p.update("LLDT", None, selector, _system("LDTR", selector, attrib, limit, base))
+
+
+def str_(p: Processor) -> int:
+    """STR: return TR's selector."""
+    value = p.regs["TR.selector"]
+    p.record("STR", None, value)
+    return value
+
+
+def ltr(p: Processor, selector: int) -> None:
+    """LTR: load TR from the GDT and set the descriptor's busy bit there.
+
+    #GP(0) outside ring 0 and for a null selector; #GP(selector) for one in the LDT, beyond the GDT, or whose TSS is busy
+    already; #NP(selector) if not present.
+    """
+    require_ring0(p, "LTR")
+    selector &= 0xFFFF
+    if selector < 4:
+        raise Fault("#GP", "LTR: the selector is null", 0)
+    why = "available TSS (a busy one must be made available in the GDT first)"
+    attrib, limit, base = _system_descriptor(p, "LTR", selector, why, (_TSS_AVAILABLE,))
+    address = p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 5, 1)
+    access = p.memory.read(address, 1)
+    stored = p.memory.write(address, access | 0x2, 1)
+    parts = _system("TR", selector, attrib | 0x2, limit, base)
+    names = tuple(parts)
+    old = tuple(p.regs[name] for name in names)
+    p.regs.update(parts)
+    memory = ((address, stored, bytes([access | 0x2])),)
+    p.record("LTR", None, selector, names, old, tuple(parts.values()), memory)
+
+
+def _system(name: str, selector: int, attrib: int, limit: int, base: int) -> dict[str, int]:
+    return {f"{name}.selector": selector, f"{name}.attrib": attrib, f"{name}.limit": limit, f"{name}.base": base}
+
+
+def _system_descriptor(p: Processor, what: str, selector: int, wanted: str, types: tuple[int, ...]) -> tuple[int, ...]:
+    if selector & 4:
+        raise Fault("#GP", f"{what}: {selector:#x} selects from the LDT, a system segment lies in the GDT", selector & ~3)
+    attrib, limit, base = _descriptor(p, what, selector)
+    if attrib & 0x10 or attrib & 0xF not in types:
+        raise Fault("#GP", f"{what}: {selector:#x} selects no {wanted}", selector & ~3)
+    if not attrib & 0x80:
+        raise Fault("#NP", f"{what}: the segment of {selector:#x} is not present", selector & ~3)
+    high = p.memory.read(p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 8, 4), 4)
+    base |= high << 32
+    if not is_canonical(base):
+        raise Fault("#GP", f"{what}: the base {base:#x} of {selector:#x} is not canonical", selector & ~3)
+    return attrib, limit, base
+
+
+def _descriptor(p: Processor, what: str, selector: int) -> tuple[int, int, int]:
+    """Return (attrib, limit in bytes, 32-bit base) of the descriptor that `selector` names in the GDT or LDT."""
+    regs = p.regs
+    table = "LDTR" if selector & 4 else "GDTR"
+    usable = table == "GDTR" or regs["LDTR.attrib"] & 0x80
+    if not usable or (selector | 7) > regs[f"{table}.limit"]:
+        raise Fault("#GP", f"{what}: {selector:#x} lies outside the {table[:3]}", selector & ~3)
+    raw = p.memory.read(p.memory.translate(regs[f"{table}.base"] + (selector & ~7)))
+    attrib = raw >> 40 & 0xFF | raw >> 44 & 0xF00
+    limit = raw & 0xFFFF | raw >> 32 & 0xF0000
+    if attrib & 0x800:
+        limit = limit << 12 | 0xFFF
+    return attrib, limit, raw >> 16 & 0xFFFFFF | raw >> 32 & 0xFF000000
+
+
+def descriptor(attrib: int, limit: int, base: int) -> int:
+    """Pack a descriptor's low eight bytes: VMCB-style `attrib` (12 bits), `limit` in bytes, low 32 bits of `base`."""
+    if attrib & 0x800:
+        limit >>= 12
+    return (
+        limit & 0xFFFF
+        | (base & 0xFFFFFF) << 16
+        | (attrib & 0xFF) << 40
+        | (limit >> 16 & 0xF) << 48
+        | (attrib >> 8 & 0xF) << 52
+        | (base >> 24 & 0xFF) << 56
+    )

@@ -1,0 +1,173 @@
+"""VMRUN and #VMEXIT, VMSAVE and VMLOAD, CLGI and STGI: what each moves and when it faults.
+
+The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-helper, linux-svm-c-2021); the manual
+itself was not at hand.  What they agree on was also run on both (emulators-run).
+"""
+
+from ..faults import Fault
+from ..memory import MAXPHYADDR, PAGE, canonical
+from ..processor import CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, EFER_SVME, Processor
+from ..registers import REGISTERS, carried_by
+from ..vmcb import CONTROL, Layout, Vmcb
+
+#: EXITCODE of a VMRUN that refuses its VMCB.
+VMEXIT_INVALID = (1 << 64) - 1
+#: INTERCEPT_WORD4 bit 0: a VMCB must ask for VMRUN itself to be intercepted.
+INTERCEPT_VMRUN = 1
+
+VMSAVE_SET = Layout(carried_by("VMSAVE"))
+VMRUN_SET = Layout([name for name in carried_by("VMRUN") if REGISTERS[name].vmcb is not None])
+
+#: Bases that VMLOAD sign-extends from bit 47 (kvm-unit-tests-svm); the SYSENTER addresses keep 32 bits on AMD.
+_SIGN_EXTENDED = tuple(
+    index
+    for index, name in enumerate(VMSAVE_SET.names)
+    if name in ("FS.base", "GS.base", "LDTR.base", "TR.base", "KernelGSBase")
+)
+_ATTRIBS = tuple(index for index, name in enumerate(VMSAVE_SET.names) if name.endswith(".attrib"))
+_LOW32 = tuple(index for index, name in enumerate(VMSAVE_SET.names) if name in ("SYSENTER_ESP", "SYSENTER_EIP"))
+
+_HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
+_HOST_VALUES = Layout(_HOST_BACK)
+_DR7_OFF = 0x400
+
+
+def require_svm(p: Processor, what: str) -> None:
+    """Raise #UD unless EFER.SVME is set, then #GP(0) outside ring 0 (bochs-svm: in this order)."""
+    if not p.regs["EFER"] & EFER_SVME:
+        raise Fault("#UD", f"{what} while EFER.SVME is clear")
+    if p.regs["CPL"]:
+        raise Fault("#GP", f"{what} at CPL {p.regs['CPL']}; it is for ring 0", 0)
+
+
+def _operand_page(p: Processor, what: str, rax: int) -> bytearray:
+    if not isinstance(rax, int):
+        raise Fault("#GP", f"{what}: rAX holds {rax!r}, not a physical address", 0)
+    page = p.memory.pages.get(rax)
+    if page is not None:
+        return page
+    if rax % PAGE:
+        raise Fault("#GP", f"{what}: {rax:#x} is not aligned to 4 KiB", 0)
+    if rax >> MAXPHYADDR:
+        raise Fault("#GP", f"{what}: {rax:#x} is beyond the {MAXPHYADDR} bits of a physical address", 0)
+    if rax >= p.memory.size:
+        raise Fault("#GP", f"{what}: there is no RAM at {rax:#x}; the model's ends at {p.memory.size:#x}", 0)
+    return p.memory.page(rax)
+
+
+def vmsave(p: Processor, rax: int) -> None:
+    """VMSAVE: store what VMRUN leaves alone, 128 bytes, into the page at physical address `rax`.
+
+    Any page will do: a VMCB, the host save page, plain memory.  #UD without EFER.SVME; #GP(0) outside ring 0 and for
+    an address that is not a page below 2**40.
+    """
+    require_svm(p, "VMSAVE")
+    page = _operand_page(p, "VMSAVE", rax)
+    p.record("VMSAVE", rax, None, (), (), (), VMSAVE_SET.write(page, VMSAVE_SET.values(p.regs), rax))
+
+
+def vmload(p: Processor, rax: int) -> None:
+    """VMLOAD: load FS, GS, TR, LDTR with their hidden parts, KernelGSBase, the SYSCALL and the SYSENTER registers.
+
+    They come from the page at physical address `rax` as they lie there: no descriptor is read, no busy bit looked at,
+    and no content faults; bases are sign-extended.  Nothing in the processor remembers whose values they are.
+    Faults as VMSAVE.
+    """
+    require_svm(p, "VMLOAD")
+    values = list(VMSAVE_SET.read(_operand_page(p, "VMLOAD", rax)))
+    for index in _SIGN_EXTENDED:
+        values[index] = canonical(values[index])
+    for index in _ATTRIBS:
+        values[index] &= 0xFFF
+    for index in _LOW32:
+        values[index] &= 0xFFFF_FFFF
+    new = tuple(values)
+    names = VMSAVE_SET.names
+    old = VMSAVE_SET.values(p.regs)
+    p.regs.update(zip(names, new, strict=True))
+    p.record("VMLOAD", rax, None, names, old, new)
+
+
+def illegal(p: Processor, vmcb: Vmcb) -> str | None:
+    """Say why VMRUN refuses `vmcb`, or None when it is legal (the checks of semantics: bochs-svm, qemu-svm-helper)."""
+    efer, cr0, cr4 = vmcb["EFER"], vmcb["CR0"], vmcb["CR4"]
+    long_mode = bool(efer & 1 << 8 and cr0 & CR0_PG)
+    rules = (
+        (not efer & EFER_SVME, "the guest's EFER.SVME is clear"),
+        (not vmcb["INTERCEPT_WORD4"] & INTERCEPT_VMRUN, "VMRUN is not intercepted"),
+        (vmcb["ASID"] == 0, "ASID is 0, the host's"),
+        (cr0 >> 32, "CR0[63:32] is not zero"),
+        (cr0 & CR0_NW and not cr0 & CR0_CD, "CR0.NW is set without CD"),
+        (vmcb["DR6"] >> 32 or vmcb["DR7"] >> 32, "DR6 or DR7[63:32] is not zero"),
+        (cr4 >> 32, "CR4[63:32] is not zero"),
+        (long_mode and not cr4 & CR4_PAE, "long mode without CR4.PAE"),
+        (long_mode and not cr0 & CR0_PE, "long mode without CR0.PE"),
+        (long_mode and vmcb["CS.attrib"] >> 9 & 3 == 3, "CS.L and CS.D are both set in long mode"),
+    )
+    return next((why for broken, why in rules if broken), None)
+
+
+def vmrun(p: Processor, rax: int) -> None:
+    """VMRUN: keep the host's half that VMRUN carries, load the guest's from the VMCB at `rax`, set GIF.
+
+    FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `illegal` refuses ends at once in
+    #VMEXIT with EXITCODE VMEXIT_INVALID.  Returns after the #VMEXIT, as on the machine.  Faults as VMSAVE.
+    """
+    require_svm(p, "VMRUN")
+    page = _operand_page(p, "VMRUN", rax)
+    vmcb = Vmcb(p.memory, rax)
+    p.regs["RAX"] = rax
+    p.saved_host = _HOST_VALUES.values(p.regs)
+    if why := illegal(p, vmcb):
+        p.record("VMRUN", rax)
+        vmexit(p, rax, VMEXIT_INVALID, why)
+        return
+    names = VMRUN_SET.names
+    old = VMRUN_SET.values(p.regs)
+    new = VMRUN_SET.read(page)
+    p.regs.update(zip(names, new, strict=True))
+    p.gif = 1
+    p.record("VMRUN", rax, None, names, old, new)
+    p.side = "guest"
+    if p.guest:
+        vmexit(p, rax, p.guest(p, rax))
+
+
+def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> None:
+    """#VMEXIT: clear GIF, store the guest's half into the VMCB at `rax`, load the host's back.
+
+    What VMSAVE carries and what software carries is still the guest's; so are CR2 and DR6.  DR7 comes back disabled.
+    After VMEXIT_INVALID no guest state is stored.
+    """
+    page = p.memory.page(rax)
+    p.gif = 0
+    p.side = "host"
+    regs = p.regs
+    offset, bits = CONTROL["EXITCODE"]
+    stored = [(rax + offset, bytes(page[offset : offset + bits // 8]), exitcode.to_bytes(bits // 8, "little"))]
+    page[offset : offset + bits // 8] = stored[0][2]
+    if exitcode != VMEXIT_INVALID:
+        stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
+    if p.saved_host is None:
+        raise RuntimeError("#VMEXIT without a VMRUN")
+    names = (*_HOST_VALUES.names, "DR7")
+    old = (*_HOST_VALUES.values(regs), regs["DR7"])
+    new = (*p.saved_host, _DR7_OFF)
+    regs.update(zip(names, new, strict=True))
+    p.record("#VMEXIT", why or rax, exitcode, names, old, new, tuple(stored))
+
+
+def clgi(p: Processor) -> None:
+    """CLGI: clear GIF, so that NMI, INTR, SMI and INIT wait.  Faults like VMSAVE, but for the address."""
+    require_svm(p, "CLGI")
+    p.gif = 0
+    p.record("CLGI")
+
+
+def stgi(p: Processor) -> None:
+    """STGI: set GIF; what waited for it arrives here, before the next instruction.  Faults as CLGI."""
+    require_svm(p, "STGI")
+    p.gif = 1
+    p.record("STGI")
+    while p.pending and p.gif and p.on_event:
+        p.on_event(p, p.pending.pop(0))

@@ -1,0 +1,93 @@
+"""CLI and STI, loads and stores of the kernel, and the processor's delivery of an NMI through the TSS."""
+
+from ..faults import Fault
+from ..processor import RFLAGS_IF, Processor
+from .msr import require_ring0
+
+#: Offset of IST1 in a 64-bit TSS; the seven entries are eight bytes each.
+TSS_IST1 = 0x24
+#: What the processor pushes for an event from 64-bit mode: SS, RSP, RFLAGS, CS, RIP.
+FRAME = 40
+
+
+def cli(p: Processor) -> None:
+    """CLI: clear RFLAGS.IF.  #GP(0) outside ring 0 (IOPL 0)."""
+    require_ring0(p, "CLI")
+    p.set("CLI", None, None, "RFLAGS", p.regs["RFLAGS"] & ~RFLAGS_IF)
+
+
+def sti(p: Processor) -> None:
+    """STI: set RFLAGS.IF.  #GP(0) outside ring 0 (IOPL 0)."""
+    require_ring0(p, "STI")
+    p.set("STI", None, None, "RFLAGS", p.regs["RFLAGS"] | RFLAGS_IF)
+
+
+def load(p: Processor, address: int, size: int = 8) -> int:
+    """MOV r, m: return `size` bytes at the kernel's linear `address`.  #PF where nothing is mapped."""
+    value = p.memory.read(p.memory.translate(address, size), size)
+    p.record("MOV r,m", p.symbols.get(address, address), value)
+    return value
+
+
+def store(p: Processor, address: int, value: int, size: int = 8) -> None:
+    """MOV m, r: store the low `size` bytes of `value` at the kernel's linear `address`.  #PF where nothing is mapped."""
+    _store(p, p.symbols.get(address, address), address, value, size)
+
+
+def load_gs(p: Processor, offset: int, size: int = 8) -> int:
+    """MOV r, gs:[offset]: load `size` bytes at GS.base + `offset`, whoever's base that is."""
+    address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
+    try:
+        value = p.memory.read(p.memory.translate(address, size), size)
+    except Fault as fault:
+        raise _through_gs(p, offset, fault) from None
+    p.record("MOV r,m", p.symbols.get(-offset - 1) or f"gs:{offset:#x}", value)
+    return value
+
+
+def store_gs(p: Processor, offset: int, value: int, size: int = 8) -> None:
+    """MOV gs:[offset], r: store the low `size` bytes of `value` at GS.base + `offset`."""
+    address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
+    try:
+        _store(p, p.symbols.get(-offset - 1) or f"gs:{offset:#x}", address, value, size)
+    except Fault as fault:
+        raise _through_gs(p, offset, fault) from None
+
+
+def _store(p: Processor, name: str | int, address: int, value: int, size: int) -> None:
+    pa = p.memory.translate(address, size)
+    old = p.memory.write(pa, value, size)
+    new = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    p.record("MOV m,r", name, value, (), (), (), ((pa, old, new),))
+
+
+def _through_gs(p: Processor, offset: int, fault: Fault) -> Fault:
+    field = p.symbols.get(-offset - 1) or f"gs:{offset:#x}"
+    why = f"{field} with GS.base {p.regs['GS.base']:#x}: {fault.why}"
+    return Fault(fault.vector, why, fault.error_code, fault.address)
+
+
+def deliver_nmi(p: Processor, ist: int) -> int:
+    """Deliver an NMI: take the stack pointer from interrupt stack `ist` (1 to 7) of TR's TSS and push the frame.
+
+    Returns the stack pointer the TSS held.  #TS where the TSS is too short for that entry, #PF where TR.base or the stack
+    is not mapped: during delivery either becomes a #DF.
+    """
+    offset = TSS_IST1 + 8 * (ist - 1)
+    regs = p.regs
+    if regs["TR.limit"] < offset + 7:
+        raise Fault("#TS", f"TR's limit {regs['TR.limit']:#x} ends before IST{ist}", regs["TR.selector"] & ~3)
+    memory = p.memory
+    rsp = memory.read(memory.translate(regs["TR.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF))
+    top = (rsp & ~0xF) - FRAME
+    frame = b""
+    for name in ("RIP", "CS.selector", "RFLAGS", "RSP", "SS.selector"):
+        frame += regs[name].to_bytes(8, "little")
+    pa = memory.translate(top & 0xFFFF_FFFF_FFFF_FFFF, FRAME)
+    page, at = memory.page(pa & ~0xFFF), pa & 0xFFF
+    old = bytes(page[at : at + FRAME])
+    page[at : at + FRAME] = frame
+    before = regs["RSP"]
+    regs["RSP"] = top & 0xFFFF_FFFF_FFFF_FFFF
+    p.record("NMI", None, rsp, ("RSP",), (before,), (regs["RSP"],), ((pa, old, frame),))
+    return rsp

@@ -1,0 +1,69 @@
+"""The guest: at every entry it looks whether its registers are as it left them, then overwrites all it can reach."""
+
+from functools import lru_cache
+from operator import itemgetter
+from random import Random
+
+from ..memory import DIRECT_MAP, canonical
+from ..processor import CR0_PE, CR0_PG, CR4_PAE, EFER_SVME
+from ..registers import REGISTERS, carried_by
+
+#: Registers that KVM swaps around VMRUN in its own code, whatever the path: GPRs, DRs, XCR0 and the like.
+SWAPPED_BY_KVM = tuple(name for name in carried_by("software") if name != "TSC_AUX")
+_CARRIED = carried_by("VMRUN") + carried_by("VMSAVE")
+#: All that a guest can reach.
+REACH = (*_CARRIED, *SWAPPED_BY_KVM)
+values = itemgetter(*REACH)
+#: How many different states a guest goes through before it begins again.
+STATES = 4
+
+_ATTRIBS = (0xC93, 0xCF3, 0x093, 0x0F3)
+_FIXED = {"CPL": 0, "EFER": EFER_SVME | 0xD01, "CS.attrib": 0xA9B, "TR.attrib": 0x08B, "LDTR.attrib": 0x082}
+_CHOICES = {
+    "CR0": (CR0_PG | CR0_PE, CR0_PG | CR0_PE | 1 << 16 | 1 << 5, CR0_PG | CR0_PE | 1 << 1),
+    "CR4": (CR4_PAE, CR4_PAE | 1 << 7, CR4_PAE | 1 << 9 | 1 << 16),
+    "RFLAGS": (0x2, 0x202, 0x246),
+    "DR6": (0xFFFF0FF0, 0xFFFF0FF1, 0xFFFF4FF0),
+    "DR7": (0x400, 0x402, 0x40A),
+    "PAT": (0x0007040600070406, 0x0007010600070106),
+    "SPEC_CTRL": (1, 2, 4),
+    "XCR0": (1, 3, 7),
+    "XSS": (1 << 11, 1 << 12, 3 << 11),
+}
+
+
+@lru_cache(maxsize=256)
+def states(seed: int, vcpu: int) -> tuple[tuple[int, ...], ...]:
+    """Return STATES register states in the order of REACH, made from `seed` for vCPU number `vcpu`.
+
+    GS bases are in turn one the host does not map, and one inside the host's direct map, as a guest may choose either.
+    """
+    random = Random(f"guest {seed} {vcpu}")
+    made = []
+    for turn in range(STATES):
+        state = [_value(random, name) for name in REACH]
+        base = random.randrange(1, 1 << 35) << 12
+        if turn % 2:
+            base = DIRECT_MAP + (base & 0x0FFF_F000)
+        state[REACH.index("GS.base")] = base
+        made.append(tuple(state))
+    return tuple(made)
+
+
+def _value(random: Random, name: str) -> int:
+    if name in _FIXED:
+        return _FIXED[name]
+    if name in _CHOICES:
+        return random.choice(_CHOICES[name])
+    if name.endswith(".attrib"):
+        return random.choice(_ATTRIBS)
+    row = REGISTERS[name]
+    if name == "CR3":
+        return random.getrandbits(28) << 12
+    if name.endswith("DTR.limit"):
+        return random.getrandbits(16)
+    if row.write == "low32" or row.bits < 64:
+        return random.getrandbits(min(row.bits, 32))
+    if name.endswith(".base") or row.write == "canonical" or name in ("RIP", "RSP"):
+        return canonical(random.getrandbits(48))
+    return random.getrandbits(64)

@@ -1,0 +1,68 @@
+"""Per-CPU data of the host kernel: an area for each CPU, found through that CPU's GS base."""
+
+from typing import NamedTuple
+
+from ..data import rows
+from ..instructions import Cpu
+from ..memory import DIRECT_MAP
+
+#: Physical address of CPU 0's area; the next CPUs' follow at STRIDE.
+AREA = 0x1F20_0000
+STRIDE = 0x10_0000
+#: Where each CPU's tables lie, counted from its area.
+GDT, TSS, NMI_STACK_TOP, SAVE_AREA = 0x2000, 0x4000, 0x9000, 0xA000
+#: The array __per_cpu_offset[]: linear address of each CPU's area.
+PER_CPU_OFFSET = DIRECT_MAP + 0x240_0000
+
+
+class Field(NamedTuple):
+    """A field of the per-CPU area: offset from its start and size in bytes."""
+
+    offset: int
+    size: int
+
+
+#: The fields by name (data/percpu.csv).
+FIELDS: dict[str, Field] = {row["field"]: Field(int(row["offset"], 16), int(row["size"])) for row in rows("percpu")}
+
+
+def field(name: str) -> Field:
+    """Return the field `name`; KeyError lists those there are."""
+    try:
+        return FIELDS[name]
+    except KeyError:
+        raise KeyError(f"no per-CPU field {name!r}; there are {', '.join(FIELDS)}") from None
+
+
+def area(n: int) -> int:
+    """Return the linear address of CPU `n`'s area: the GS base that CPU has in the kernel."""
+    return DIRECT_MAP + AREA + n * STRIDE
+
+
+def symbols(cpus: int) -> dict[int, str]:
+    """Name the addresses of `cpus` per-CPU areas, for traces: linear ones, and gs offsets as -offset - 1."""
+    names = {-offset - 1: f"gs:{name}" for name, (offset, _) in FIELDS.items()}
+    for n in range(cpus):
+        names[PER_CPU_OFFSET + 8 * n] = f"__per_cpu_offset[{n}]"
+        names |= {area(n) + offset: f"per_cpu({name}, {n})" for name, (offset, _) in FIELDS.items()}
+    return names
+
+
+def this_cpu_read(cpu: Cpu, name: str) -> int:
+    """this_cpu_read(): load the field `name` of this CPU's area, through GS.
+
+    With a guest's GS base it reads where the guest chose: a #PF that no handler survives, or the guest's bytes.
+    """
+    offset, size = field(name)
+    return cpu.load_gs(offset, size)
+
+
+def per_cpu(cpu: Cpu, n: int, name: str) -> int:
+    """per_cpu(name, n): load the field `name` of CPU `n`'s area, whatever GS holds, by way of __per_cpu_offset[]."""
+    offset, size = field(name)
+    return cpu.load(cpu.load(PER_CPU_OFFSET + 8 * n) + offset, size)
+
+
+def cpu_kernelmode_gs_base(cpu: Cpu, n: int) -> int:
+    """cpu_kernelmode_gs_base(n): the GS base that CPU `n` has in the kernel, without looking at GS."""
+    return cpu.load(PER_CPU_OFFSET + 8 * n)

@@ -1,0 +1,77 @@
+"""Run a path through a list of exits, written in words, or through random ones."""
+
+from random import Random
+from typing import Any, NamedTuple
+
+from ..trace import Trace
+from .host import Host
+from .invariants import Violation
+from .machine import EXITCODES, Exit, ExitRecord, Machine
+
+
+class Run(NamedTuple):
+    """What a run left: every step, the exits they belong to, and the rule it broke, if it did."""
+
+    trace: Trace
+    exits: list[ExitRecord]
+    violation: Violation | None
+    host: Host
+
+    def steps(self, exit_: ExitRecord) -> list:
+        """Return the steps of one of `exits`."""
+        return self.trace[exit_.first : exit_.last]
+
+
+def exits(*words: str) -> list[Exit]:
+    """Read exits as words: "kernel", "user", with "+nmi", "@CPU" and "#vCPU" behind, in any order.
+
+    >>> exits("kernel+nmi", "user@1")
+    [Exit(kind='kernel', nmi=True, cpu=0, vcpu=0), Exit(kind='user', nmi=False, cpu=1, vcpu=0)]
+
+    Raises ValueError, with the word, for anything else.
+    """
+    return [_exit(word) for word in words]
+
+
+def _exit(word: str) -> Exit:
+    spaced = word
+    for mark in "+@#":
+        spaced = spaced.replace(mark, f" {mark}")
+    kind, *suffixes = spaced.split() or [""]
+    fields: dict[str, int] = {}
+    for suffix in suffixes:
+        if suffix[0] in "@#" and suffix[1:].isdigit():
+            fields["cpu" if suffix[0] == "@" else "vcpu"] = int(suffix[1:])
+        elif suffix != "+nmi":
+            kind = ""
+    if kind not in EXITCODES:
+        raise ValueError(f"no exit {word!r}; write kernel or user, then +nmi, @CPU, #vCPU, as in user+nmi@1")
+    return Exit(kind, "+nmi" in suffixes, fields.get("cpu", 0), fields.get("vcpu", 0))
+
+
+def random_exits(seed: int, n: int, host: Host = Host()) -> list[Exit]:
+    """Return `n` exits chosen by `seed`: mostly in-kernel, with NMIs, migrations and both vCPUs among them."""
+    random = Random(f"exits {seed}")
+    chosen = []
+    cpu = [v % host.cpus for v in range(host.vcpus)]
+    for _ in range(n):
+        vcpu = random.randrange(host.vcpus) if random.random() < 0.4 else 0
+        if random.random() < 0.2:
+            cpu[vcpu] = random.randrange(host.cpus)
+        kind = "user" if random.random() < 0.35 else "kernel"
+        chosen.append(Exit(kind, random.random() < 0.3, cpu[vcpu], vcpu))
+    return chosen
+
+
+def run(path: Any, exits: list[Exit], host: Host = Host()) -> Run:
+    """Run `path` on a freshly booted `host` through `exits`, until they end or a rule is broken.
+
+    Raises PathError where the path lacks a function, ValueError for an exit on a CPU or vCPU that is not there; an
+    exception of the path's own code that is no fault of the machine's comes out as it is.
+    """
+    for exit_ in exits:
+        if not 0 <= exit_.cpu < host.cpus or not 0 <= exit_.vcpu < host.vcpus:
+            raise ValueError(f"exit {exit_}: the host has CPUs 0 to {host.cpus - 1} and vCPUs 0 to {host.vcpus - 1}")
+    machine = Machine(path, host)
+    machine.run(exits)
+    return Run(machine.trace, machine.records, machine.violation, host)

@@ -1,0 +1,73 @@
+"""What KVM keeps for a vCPU: plain-data fields in the host's memory, each access a load or a store on the trace."""
+
+from types import MappingProxyType
+from typing import Any
+
+from ..processor import Processor
+
+
+class Vcpu:
+    """A vCPU as a path sees it: fields that it may read, assign and add.
+
+    `vmcb_pa` is the physical address of its VMCB, `cpu` the number of the CPU it is loaded on, `guest_state_loaded` a
+    flag for the path (False at first).  A path may add fields; they hold numbers, bools, None, text, bytes, lists and
+    dicts of these, and come back read-only: assign a list or dict whole.
+    """
+
+    __slots__ = ("_fields", "_processor")
+
+    def __init__(self, processor: Processor, **fields: Any):
+        """Begin with `fields`; accesses go onto the trace of `processor`, later of the CPU it is loaded on."""
+        object.__setattr__(self, "_processor", processor)
+        object.__setattr__(self, "_fields", fields)
+
+    def __getattr__(self, name: str) -> Any:
+        """Load a field; AttributeError names it when nothing was stored there."""
+        try:
+            value = self._fields[name]
+        except KeyError:
+            known = ", ".join(self._fields)
+            message = f"vcpu has no field {name!r} yet; it has {known}.  Assign it in an earlier function of the path"
+            raise AttributeError(message) from None
+        number = value if isinstance(value, int) else None
+        self._processor.record("MOV r,m", f"vcpu.{name}", number, times=words(value))
+        return value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store a field; TypeError for what is no plain data."""
+        value = plain(value)
+        self._fields[name] = value
+        number = value if isinstance(value, int) else None
+        self._processor.record("MOV m,r", f"vcpu.{name}", number, times=words(value))
+
+    def __repr__(self) -> str:
+        """Show the fields."""
+        return f"Vcpu({', '.join(f'{name}={value!r}' for name, value in self._fields.items())})"
+
+
+def plain(value: Any) -> Any:
+    """Return `value` as it is stored: read-only if a list or dict; TypeError if it is no plain data."""
+    if value is None or isinstance(value, (int, str, bytes)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return tuple([plain(item) for item in value])
+    if isinstance(value, (dict, MappingProxyType)):
+        return MappingProxyType({key: plain(item) for key, item in value.items()})
+    message = f"a vcpu field holds numbers, text, bytes, None, lists and dicts of these, not {type(value).__name__}"
+    raise TypeError(message)
+
+
+def words(value: Any) -> int:
+    """Count the machine words of a stored value: each is one access."""
+    if isinstance(value, (tuple, MappingProxyType)):
+        items = value if isinstance(value, tuple) else value.values()
+        return max(1, sum(words(item) for item in items))
+    return max(1, -(-len(value) // 8)) if isinstance(value, (str, bytes)) else 1
+
+
+def static_cpu_has(vcpu: Vcpu, feature: str) -> bool:
+    """static_cpu_has(): whether the host uses a CPU feature, say "FSGSBASE".
+
+    Not on the trace: Linux patches these tests out of its code at boot, so the choice costs no instruction.
+    """
+    return feature in vcpu._fields["_features"]

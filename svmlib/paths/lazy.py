@@ -1,0 +1,38 @@
+"""Option 2, the path that was measured and not merged: the GS base alone before STGI, VMLOAD when the vCPU is put.
+
+WRGSBASE where the kernel uses FSGSBASE, WRMSR elsewhere (mail-lutomirski-options).  TR is not GS: an NMI after STGI
+takes its stack from TR's TSS, so reload_tss() stays.
+"""
+
+from ..instructions import Cpu
+from ..kvm.percpu import cpu_kernelmode_gs_base, per_cpu
+from ..kvm.vcpu import Vcpu, static_cpu_has
+from ..kvm.vmenter import reload_tss, svm_vcpu_run
+from ..registers import MSR
+
+
+def prepare_switch_to_guest(cpu: Cpu, vcpu: Vcpu) -> None:
+    """Save the host with one VMSAVE, once until the vCPU is put."""
+    if vcpu.guest_state_loaded:
+        return
+    cpu.vmsave(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+    vcpu.host_tsc_aux = cpu.rdmsr(MSR.TSC_AUX)
+    vcpu.guest_state_loaded = True
+
+
+def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
+    """Fetch the kernel's GS base, run the guest, put the base back without looking anything up; then TR."""
+    gs_base = cpu_kernelmode_gs_base(cpu, vcpu.cpu)
+    svm_vcpu_run(cpu, vcpu)
+    if static_cpu_has(vcpu, "FSGSBASE"):
+        cpu.wrgsbase(gs_base)
+    else:
+        cpu.wrmsr(MSR.GS_BASE, gs_base)
+    reload_tss(cpu, vcpu)
+
+
+def prepare_host_switch(cpu: Cpu, vcpu: Vcpu) -> None:
+    """On the way out of the kernel, or to another thread: VMLOAD for the rest, then TSC_AUX."""
+    cpu.vmload(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+    cpu.wrmsr(MSR.TSC_AUX, vcpu.host_tsc_aux)
+    vcpu.guest_state_loaded = False

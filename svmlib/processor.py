@@ -1,0 +1,105 @@
+"""One logical CPU: its registers, GIF, pending events, and the hidden place where VMRUN puts the host."""
+
+from collections.abc import Callable
+
+from .faults import Fault, Shutdown
+from .memory import Memory
+from .registers import REGISTERS
+from .trace import Step, Trace
+
+EFER_SVME = 1 << 12
+CR0_PE = 1 << 0
+CR0_NW = 1 << 29
+CR0_CD = 1 << 30
+CR0_PG = 1 << 31
+CR4_PAE = 1 << 5
+CR4_FSGSBASE = 1 << 16
+RFLAGS_IF = 1 << 9
+
+
+class Processor:
+    """A logical CPU.  Instructions (svmlib.instructions) change it; a path sees only the `Cpu` they make of it."""
+
+    def __init__(self, index: int, memory: Memory, trace: Trace, *, null_clears_base: bool = True):
+        """Make CPU number `index`, all registers zero, GIF set.
+
+        `null_clears_base` is the CPU's NullSelectorClearsBase: loading a null selector into FS or GS clears the base
+        (Zen 2 and later; older parts leave base and limit alone).
+        """
+        self.index = index
+        self.memory = memory
+        self.trace = trace
+        self.null_clears_base = null_clears_base
+        self.regs: dict[str, int] = dict.fromkeys(REGISTERS, 0)
+        self.gif = 1
+        self.side = "host"
+        #: Events that wait for GIF: "NMI".
+        self.pending: list[str] = []
+        #: What VMRUN saved of the host; software cannot see it (bochs-svm keeps it inside, qemu-svm-helper in memory).
+        self.saved_host: tuple[int, ...] | None = None
+        #: Why the processor stopped, once it has.
+        self.shutdown: Shutdown | None = None
+        #: Names of addresses for the trace: linear addresses, and offsets from GS as negative numbers minus one.
+        self.symbols: dict[int, str] = {}
+        #: The guest: called by VMRUN with the VMCB's address, it runs and returns the EXITCODE it leaves with.
+        self.guest: Callable[[Processor, int], int] | None = None
+        #: The kernel's handlers: of a fault, and of an event that GIF lets in.
+        self.on_fault: Callable[[Processor, Fault], Exception] | None = None
+        self.on_event: Callable[[Processor, str], None] | None = None
+
+    def record(
+        self,
+        event: str,
+        operand: str | int | None = None,
+        value: int | None = None,
+        names: tuple[str, ...] = (),
+        old: tuple[int, ...] = (),
+        new: tuple[int, ...] = (),
+        memory: tuple[tuple[int, bytes, bytes], ...] = (),
+        times: int = 1,
+    ) -> None:
+        """Append a step; the fields are those of `trace.Step`."""
+        trace = self.trace
+        trace.steps.append(
+            Step(
+                event, operand, value, names, old, new, memory,
+                self.index, self.gif, self.side, trace.phase, times,
+            )
+        )  # fmt: skip
+
+    def set(self, event: str, operand: str | int | None, value: int | None, name: str, new: int) -> None:
+        """Write register `name` and record that `event` did it."""
+        old = self.regs[name]
+        self.regs[name] = new
+        self.record(event, operand, value, (name,), (old,), (new,))
+
+    def update(self, event: str, operand: str | int | None, value: int | None, registers: dict[str, int]) -> None:
+        """Write several registers and record that `event` did it."""
+        names = tuple(registers)
+        regs = self.regs
+        old = tuple([regs[name] for name in names])
+        regs.update(registers)
+        self.record(event, operand, value, names, old, tuple(registers.values()))
+
+    def fault(self, fault: Fault) -> Exception:
+        """Record `fault` and let the kernel handle it; return what the faulting code gets to see."""
+        self.record(fault.vector, fault.why, fault.error_code)
+        return self.on_fault(self, fault) if self.on_fault else fault
+
+    def stop(self, why: str) -> Shutdown:
+        """Shut the processor down: it executes nothing any more.  Returns the Shutdown to raise."""
+        self.record("shutdown", why)
+        self.shutdown = Shutdown(why)
+        return self.shutdown
+
+    def __repr__(self) -> str:
+        """Write the lines a kernel oops prints of these registers."""
+        r = self.regs
+        return (
+            f"CPU {self.index}  GIF {self.gif}  IF {r['RFLAGS'] >> 9 & 1}  CPL {r['CPL']}  ({self.side})\n"
+            f"RIP {r['RIP']:016x} RSP {r['RSP']:016x} RFLAGS {r['RFLAGS']:08x}\n"
+            f"FS  {r['FS.base']:016x}({r['FS.selector']:04x}) GS {r['GS.base']:016x}({r['GS.selector']:04x}) "
+            f"knlGS {r['KernelGSBase']:016x}\n"
+            f"TR  {r['TR.base']:016x}({r['TR.selector']:04x}) LDT {r['LDTR.base']:016x}({r['LDTR.selector']:04x})\n"
+            f"CR0 {r['CR0']:016x} CR2 {r['CR2']:016x} CR3 {r['CR3']:016x} CR4 {r['CR4']:016x} EFER {r['EFER']:016x}"
+        )

@@ -1,0 +1,93 @@
+"""The VMCB page byte for byte: which registers lie where, and how to read and write them there."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from operator import itemgetter
+from struct import Struct
+
+from .data import rows
+from .memory import Memory
+from .registers import REGISTERS, Register, register
+
+_CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
+
+#: Fields of the control area by the manual's name: (offset, bits).
+CONTROL: dict[str, tuple[int, int]] = {
+    row["field"]: (int(row["offset"], 16), int(row["bits"])) for row in rows("vmcb_control")
+}
+
+
+class Layout:
+    """A set of registers as runs of adjacent bytes in a VMCB, so that few calls move them all.
+
+    `names` gives the order of values in `read` and `write`: that of the offsets.
+    """
+
+    def __init__(self, names: Sequence[str]):
+        """Lay out `names`, registers that have a place in the VMCB."""
+        fields = sorted((REGISTERS[name] for name in names), key=_offset)
+        self.names = tuple(field.name for field in fields)
+        #: The values of `names`, in order, out of a mapping of registers.
+        self.values = itemgetter(*self.names)
+        self._runs: list[tuple[Struct, int, int, int]] = []
+        start = 0
+        ends = [end for end, (a, b) in enumerate(pairwise(fields), 1) if _offset(a) + a.bits // 8 != _offset(b)]
+        for end in [*ends, len(fields)]:
+            run = fields[start:end]
+            codes = Struct("<" + "".join(_CODES[field.bits] for field in run))
+            self._runs.append((codes, _offset(run[0]), start, end))
+            start = end
+
+    def read(self, page: bytearray) -> tuple[int, ...]:
+        """Return the values that `page` holds, in the order of `names`."""
+        values: tuple[int, ...] = ()
+        for codes, offset, _, _ in self._runs:
+            values += codes.unpack_from(page, offset)
+        return values
+
+    def write(self, page: bytearray, values: tuple[int, ...], pa: int = 0) -> tuple[tuple[int, bytes, bytes], ...]:
+        """Store `values` in the order of `names`; return (`pa` + offset, old bytes, new bytes) for each run."""
+        stored = []
+        for codes, offset, start, end in self._runs:
+            stop = offset + codes.size
+            old = bytes(page[offset:stop])
+            codes.pack_into(page, offset, *values[start:end])
+            stored.append((pa + offset, old, bytes(page[offset:stop])))
+        return tuple(stored)
+
+
+def _offset(field: Register) -> int:
+    if field.vmcb is None:
+        raise KeyError(f"{field.name} has no place in the VMCB; software carries it")
+    return field.vmcb
+
+
+class Vmcb:
+    """A VMCB in memory, read and written by register name or control-area field.
+
+    >>> Vmcb(Memory(), 0x1000)["LSTAR"]
+    0
+    """
+
+    def __init__(self, memory: Memory, pa: int):
+        """Look at the page at physical address `pa` as a VMCB."""
+        self.pa = pa
+        self.page = memory.page(pa)
+
+    def _place(self, name: str) -> tuple[int, int]:
+        if name in CONTROL:
+            offset, bits = CONTROL[name]
+        else:
+            row = register(name)
+            offset, bits = _offset(row), row.bits
+        return offset, bits // 8
+
+    def __getitem__(self, name: str) -> int:
+        """Return what the page holds for `name`; KeyError names it when the VMCB has no such field."""
+        offset, size = self._place(name)
+        return int.from_bytes(self.page[offset : offset + size], "little")
+
+    def __setitem__(self, name: str, value: int) -> None:
+        """Store `value`; OverflowError when the field is too narrow for it."""
+        offset, size = self._place(name)
+        self.page[offset : offset + size] = value.to_bytes(size, "little")
