@@ -42,23 +42,29 @@ def fingerprint(notebook: Path) -> str | None:
 def renew(root: Path, work: Path) -> list[str]:
     """Copy what is missing, renew what is untouched and out of date; say what was done and what was kept."""
     work.mkdir(exist_ok=True)
-    record = read(work / RECORD).get("copies", {})
+    record = recorded(work)
     made, renewed, kept = [], [], []
     for name, source in sources(root).items():
         copy, now = work / name, fingerprint(source)
+        mine, before = fingerprint(copy), record.get(name) or "unknown"
         if not copy.exists():
             made.append(name)
-        elif record.get(name) == now:
-            continue
-        elif fingerprint(copy) == record.get(name) is not None:
+            place(source, copy)
+        elif mine == before != now:
             renewed.append(name)
-        elif fingerprint(copy) != now:
+            place(source, copy)
+        elif mine not in (before, now) and before != now:
             kept.append(name)
             continue
-        place(source, copy)
         record[name] = now
     write(work / RECORD, {"copies": record})
     return sentences(work, made, renewed, kept)
+
+
+def recorded(work: Path) -> dict[str, str | None]:
+    """The fingerprint of each notebook as it was copied; empty when that is not known."""
+    found = read(work / RECORD).get("copies")
+    return found if isinstance(found, dict) else {}
 
 
 def sentences(work: Path, made: list[str], renewed: list[str], kept: list[str]) -> list[str]:
@@ -85,8 +91,7 @@ def reset(root: Path, work: Path, asked: str) -> str:
         shutil.copy2(copy, backup)
         kept = f" Yours is kept as {backup.relative_to(work.parent)}."
     place(source, copy)
-    record = read(work / RECORD).get("copies", {})
-    write(work / RECORD, {"copies": record | {name: fingerprint(source)}})
+    write(work / RECORD, {"copies": recorded(work) | {name: fingerprint(source)}})
     if progress := read(work / PROGRESS):
         write(work / PROGRESS, {key: cells for key, cells in progress.items() if Path(key).stem != copy.stem})
     return f"{work.name}/{name} is fresh.{kept}"

@@ -27,8 +27,10 @@ FINDERS = {
 
 
 def require(component: str, cure: str = "") -> str:
-    """Where `component` is: "browser", "network" or a program on PATH. A test that needs it ends here without it."""
-    find, reason = FINDERS.get(component, (lambda: shutil.which(component), f"no {component} on PATH. {cure}"))
+    """Where `component` is: "browser", "network" or a program on PATH; without it, the test ends here."""
+    find, reason = FINDERS.get(
+        component, (lambda: shutil.which(component), f"no {component} on PATH. {cure}")
+    )
     if found := find():
         return found
     return missing(reason)
