@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set the course up, then do what was asked: course, test, grade, reset or lock.
+"""Set the course up, then do what was asked: course, test, grade, reset, notebooks or lock.
 
 It needs nothing but Python. It is written so that every Python can read it, hence no f-strings and no
 annotations: the wrong one gets a line that says what to type.
@@ -49,6 +49,7 @@ EXAMPLES = """examples:
   python3 setup_course.py course                  set up, then open JupyterLab on the start page
   python3 setup_course.py course --no-open        the same without opening JupyterLab
   python3 setup_course.py reset 01_legacy_path    a fresh copy of that notebook; yours goes to work/backups/
+  python3 setup_course.py grade                   the sample class: student x exercise -> points
   python3 setup_course.py grade --me              mark your own work/
   python3 setup_course.py test -k copies          what follows "test" goes to pytest
 """
@@ -233,10 +234,18 @@ def install_browser():
             return
 
 
-def grade(options, _):
-    """Grade the sample class, or the learner's own work."""
+def grade(options, for_autograder):
+    """Grade the sample class, a class of your own, or your own work."""
     python = environment(COURSE_LOCK)
-    sys.exit(subprocess.call([python, "-m", "autograder", "me" if options.me else "sample"], cwd=HERE))
+    mine = ["--me"] if options.me else []
+    sys.exit(subprocess.call([python, "-m", "autograder", "grade"] + mine + for_autograder, cwd=HERE))
+
+
+def notebooks(options, _):
+    """Make exercises/ and the lessons from their scripts; with --check, only say what is stale."""
+    python = environment(COURSE_LOCK)
+    check = ["--check"] if options.check else []
+    sys.exit(subprocess.call([python, "-m", "autograder.notebooks"] + check, cwd=HERE))
 
 
 def reset(options, _):
@@ -278,12 +287,13 @@ def main():
     )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     add = {}
-    for command in (course, test, grade, reset, lock):
+    for command in (course, test, grade, reset, notebooks, lock):
         about = {"help": command.__doc__, "description": command.__doc__}
         add[command] = commands.add_parser(command.__name__, **about)
         add[command].set_defaults(run=command)
     add[course].add_argument("--no-open", dest="open", action="store_false", help="leave JupyterLab closed")
     add[grade].add_argument("--me", action="store_true", help="your own work/, not the sample class")
+    add[notebooks].add_argument("--check", action="store_true", help="write nothing")
     add[reset].add_argument(
         "notebook", metavar="NN", nargs="?", default="", help="01_legacy_path, or what tells it apart"
     )
@@ -291,7 +301,7 @@ def main():
     if not options.command:
         parser.print_help()
         sys.exit(2)
-    if rest and options.run not in (test, lock):
+    if rest and options.run not in (test, grade, lock):
         add[options.run].error("it takes no " + " ".join(rest))
     options.run(options, rest)
 
