@@ -7,6 +7,7 @@ from .memory import Memory
 from .registers import REGISTERS
 from .trace import Step, Trace
 
+EFER_LME = 1 << 8
 EFER_SVME = 1 << 12
 CR0_PE = 1 << 0
 CR0_NW = 1 << 29
@@ -15,6 +16,8 @@ CR0_PG = 1 << 31
 CR4_PAE = 1 << 5
 CR4_FSGSBASE = 1 << 16
 RFLAGS_IF = 1 << 9
+
+_new = tuple.__new__
 
 
 class Processor:
@@ -60,17 +63,15 @@ class Processor:
     ) -> None:
         """Append a step; the fields are those of `trace.Step`."""
         trace = self.trace
-        trace.steps.append(
-            Step(
-                event, operand, value, names, old, new, memory,
-                self.index, self.gif, self.side, trace.phase, times,
-            )
-        )  # fmt: skip
+        fields = (event, operand, value, names, old, new, memory, self.index, self.gif, self.side, trace.phase, times)
+        # Step(*fields) without its Python-level __new__: this line runs for every instruction of every run.
+        trace.steps.append(_new(Step, fields))
 
     def set(self, event: str, operand: str | int | None, value: int | None, name: str, new: int) -> None:
         """Write register `name` and record that `event` did it."""
-        old = self.regs[name]
-        self.regs[name] = new
+        regs = self.regs
+        old = regs[name]
+        regs[name] = new
         self.record(event, operand, value, (name,), (old,), (new,))
 
     def update(self, event: str, operand: str | int | None, value: int | None, registers: dict[str, int]) -> None:

@@ -49,10 +49,10 @@ class Layout:
         """Store `values` in the order of `names`; return (`pa` + offset, old bytes, new bytes) for each run."""
         stored = []
         for codes, offset, start, end in self._runs:
-            stop = offset + codes.size
-            old = bytes(page[offset:stop])
-            codes.pack_into(page, offset, *values[start:end])
-            stored.append((pa + offset, old, bytes(page[offset:stop])))
+            new = codes.pack(*values[start:end])
+            stop = offset + len(new)
+            stored.append((pa + offset, bytes(page[offset:stop]), new))
+            page[offset:stop] = new
         return tuple(stored)
 
 

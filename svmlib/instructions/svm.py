@@ -4,11 +4,13 @@ The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-
 itself was not at hand.  What they agree on was also run on both (emulators-run).
 """
 
+from struct import Struct
+
 from ..faults import Fault
 from ..memory import MAXPHYADDR, PAGE, canonical
-from ..processor import CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, EFER_SVME, Processor
+from ..processor import CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, EFER_LME, EFER_SVME, Processor
 from ..registers import REGISTERS, carried_by
-from ..vmcb import CONTROL, Layout, Vmcb
+from ..vmcb import CONTROL, Layout
 
 #: EXITCODE of a VMRUN that refuses its VMCB.
 VMEXIT_INVALID = (1 << 64) - 1
@@ -30,6 +32,7 @@ _LOW32 = tuple(index for index, name in enumerate(VMSAVE_SET.names) if name in (
 _HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
 _HOST_VALUES = Layout(_HOST_BACK)
 _DR7_OFF = 0x400
+_WORD = Struct("<I")
 
 
 def require_svm(p: Processor, what: str) -> None:
@@ -88,23 +91,31 @@ def vmload(p: Processor, rax: int) -> None:
     p.record("VMLOAD", rax, None, names, old, new)
 
 
-def illegal(p: Processor, vmcb: Vmcb) -> str | None:
-    """Say why VMRUN refuses `vmcb`, or None when it is legal (the checks of semantics: bochs-svm, qemu-svm-helper)."""
-    efer, cr0, cr4 = vmcb["EFER"], vmcb["CR0"], vmcb["CR4"]
-    long_mode = bool(efer & 1 << 8 and cr0 & CR0_PG)
-    rules = (
-        (not efer & EFER_SVME, "the guest's EFER.SVME is clear"),
-        (not vmcb["INTERCEPT_WORD4"] & INTERCEPT_VMRUN, "VMRUN is not intercepted"),
-        (vmcb["ASID"] == 0, "ASID is 0, the host's"),
-        (cr0 >> 32, "CR0[63:32] is not zero"),
-        (cr0 & CR0_NW and not cr0 & CR0_CD, "CR0.NW is set without CD"),
-        (vmcb["DR6"] >> 32 or vmcb["DR7"] >> 32, "DR6 or DR7[63:32] is not zero"),
-        (cr4 >> 32, "CR4[63:32] is not zero"),
-        (long_mode and not cr4 & CR4_PAE, "long mode without CR4.PAE"),
-        (long_mode and not cr0 & CR0_PE, "long mode without CR0.PE"),
-        (long_mode and vmcb["CS.attrib"] >> 9 & 3 == 3, "CS.L and CS.D are both set in long mode"),
-    )
-    return next((why for broken, why in rules if broken), None)
+def illegal(guest: dict[str, int], intercepts: int, asid: int) -> str | None:
+    """Say why VMRUN refuses a VMCB, or None when it is legal (bochs-svm, qemu-svm-helper).
+
+    `guest` holds the registers as the VMCB has them, `intercepts` its INTERCEPT_WORD4, `asid` its ASID.
+    """
+    efer, cr0, cr4 = guest["EFER"], guest["CR0"], guest["CR4"]
+    if not efer & EFER_SVME:
+        return "the guest's EFER.SVME is clear"
+    if not intercepts & INTERCEPT_VMRUN:
+        return "VMRUN is not intercepted"
+    if not asid:
+        return "ASID is 0, the host's"
+    for name in ("CR0", "CR4", "DR6", "DR7"):
+        if guest[name] >> 32:
+            return f"{name}[63:32] is not zero"
+    if cr0 & CR0_NW and not cr0 & CR0_CD:
+        return "CR0.NW is set without CD"
+    if efer & EFER_LME and cr0 & CR0_PG:
+        if not cr4 & CR4_PAE:
+            return "long mode without CR4.PAE"
+        if not cr0 & CR0_PE:
+            return "long mode without CR0.PE"
+        if guest["CS.attrib"] >> 9 & 3 == 3:
+            return "CS.L and CS.D are both set in long mode"
+    return None
 
 
 def vmrun(p: Processor, rax: int) -> None:
@@ -115,22 +126,26 @@ def vmrun(p: Processor, rax: int) -> None:
     """
     require_svm(p, "VMRUN")
     page = _operand_page(p, "VMRUN", rax)
-    vmcb = Vmcb(p.memory, rax)
     p.regs["RAX"] = rax
     p.saved_host = _HOST_VALUES.values(p.regs)
-    if why := illegal(p, vmcb):
-        p.record("VMRUN", rax)
-        vmexit(p, rax, VMEXIT_INVALID, why)
-        return
     names = VMRUN_SET.names
     old = VMRUN_SET.values(p.regs)
     new = VMRUN_SET.read(page)
-    p.regs.update(zip(names, new, strict=True))
+    guest = dict(zip(names, new, strict=True))
+    if why := illegal(guest, *_word(page, "INTERCEPT_WORD4"), *_word(page, "ASID")):
+        p.record("VMRUN", rax)
+        vmexit(p, rax, VMEXIT_INVALID, why)
+        return
+    p.regs.update(guest)
     p.gif = 1
     p.record("VMRUN", rax, None, names, old, new)
     p.side = "guest"
     if p.guest:
         vmexit(p, rax, p.guest(p, rax))
+
+
+def _word(page: bytearray, field: str) -> tuple[int]:
+    return _WORD.unpack_from(page, CONTROL[field][0])
 
 
 def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> None:
