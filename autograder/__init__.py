@@ -1,0 +1,1 @@
+"""Notebooks made from their sources, and classes graded, with nbgrader's formats and steps."""

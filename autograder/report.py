@@ -1,0 +1,143 @@
+"""What a class scored: a row a submission, as a table, as CSV and as JSON.
+
+The CSV has a line for each submission. A number that is not known is blank, never 0:
+
+    student, exercise
+    status      final, awaiting (a hand has still to mark), or failed
+    points      what counts, bonus included; blank unless final
+    out_of      the full marks, without bonus
+    automatic   from tests, without bonus; blank when failed
+    by_hand     given by hand; blank when failed or awaiting
+    awaiting    points that a hand has still to give or refuse; blank when failed
+    bonus       blank when failed
+    reason      why a submission failed
+    remarks     what was mended in it
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tabulate import tabulate
+
+COLUMNS = ["student", "exercise", "status", "points", "out_of"]
+COLUMNS += ["automatic", "by_hand", "awaiting", "bonus", "reason", "remarks"]
+
+
+class Cell(NamedTuple):
+    """A graded cell's points and score; None: a hand has still to mark it."""
+
+    worth: float
+    score: float | None
+    by_hand: bool
+
+
+class Row(NamedTuple):
+    """A submission's outcome: its graded cells or the reason why there are none; what was mended in it."""
+
+    student: str
+    exercise: str
+    cells: dict[str, Cell]
+    reason: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        """One of failed, awaiting, final."""
+        return "failed" if self.reason else "awaiting" if self.awaiting else "final"
+
+    @property
+    def out_of(self) -> float:
+        """The full marks, without bonus."""
+        return sum(cell.worth for name, cell in self.cells.items() if not name.startswith("bonus_"))
+
+    @property
+    def automatic(self) -> float:
+        """What the tests gave, without bonus."""
+        return self._sum(by_hand=False, bonus=False)
+
+    @property
+    def by_hand(self) -> float:
+        """What was given by hand so far."""
+        return self._sum(by_hand=True, bonus=False)
+
+    @property
+    def awaiting(self) -> float:
+        """The points on which a hand has still to decide."""
+        return sum(cell.worth for cell in self.cells.values() if cell.score is None)
+
+    @property
+    def bonus(self) -> float:
+        """What the bonus cells gave."""
+        return self._sum(by_hand=False, bonus=True)
+
+    def _sum(self, *, by_hand: bool, bonus: bool) -> float:
+        return sum(
+            cell.score or 0
+            for name, cell in self.cells.items()
+            if cell.by_hand == by_hand and name.startswith("bonus_") == bonus
+        )
+
+    def __str__(self) -> str:
+        """The row as a table shows it: `14/18 +2 bonus, 2 to mark`."""
+        if self.reason:
+            return f"failed: {self.reason}"
+        text = f"{self.automatic + self.by_hand:g}/{self.out_of:g}"
+        text += f" +{self.bonus:g} bonus" if self.bonus else ""
+        text += f", {self.awaiting:g} to mark" if self.awaiting else ""
+        return text + (" *" if self.remarks else "")
+
+    def record(self) -> dict[str, object]:
+        """The row's columns, None where a number is not known."""
+        failed, final = bool(self.reason), self.status == "final"
+        return {
+            "student": self.student,
+            "exercise": self.exercise,
+            "status": self.status,
+            "points": self.automatic + self.by_hand + self.bonus if final else None,
+            "out_of": self.out_of if self.cells else None,
+            "automatic": None if failed else self.automatic,
+            "by_hand": self.by_hand if final else None,
+            "awaiting": None if failed else self.awaiting,
+            "bonus": None if failed else self.bonus,
+            "reason": self.reason,
+            "remarks": "; ".join(self.remarks),
+        }
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Student x exercise, with what went wrong and what was mended below."""
+    rows = list(rows)
+    exercises = sorted({row.exercise for row in rows})
+    by_place = {(row.student, row.exercise): row for row in rows}
+    students = sorted({row.student for row in rows})
+    lines = [[s, *(str(by_place.get((s, e), "–")) for e in exercises)] for s in students]
+    widths = [None] + [34] * len(exercises)
+    text = tabulate(lines, headers=["student", *exercises], maxcolwidths=widths)
+    remarks = [f"* {row.student}, {row.exercise}: {'; '.join(row.remarks)}" for row in rows if row.remarks]
+    return "\n".join([text, *([""] if remarks else []), *remarks])
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    """Write the rows as CSV, blank where a number is not known."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _short(value) for key, value in row.record().items()} for row in rows)
+    path.write_text(text.getvalue(), encoding="utf-8")
+
+
+def as_json(rows: Iterable[Row]) -> str:
+    """The rows and their graded cells, for machines; null where a number is not known."""
+    return json.dumps(
+        [row.record() | {"cells": {name: cell.score for name, cell in row.cells.items()}} for row in rows],
+        indent=1,
+    )
+
+
+def _short(value: object) -> object:
+    """2.0 as 2."""
+    return f"{value:g}" if isinstance(value, float) else value
