@@ -21,5 +21,9 @@ class Shutdown(Exception):
     """The processor stopped: a fault whose handler faulted too (a triple fault), and so no code runs."""
 
 
+class Runaway(Exception):
+    """A path's function that goes on and on: the run loop's limit of instructions for one call is used up."""
+
+
 class AddressError(ValueError):
     """An address that no memory answers to, met by our own tools rather than by an instruction."""

@@ -39,7 +39,9 @@ class Memory:
             return self.pages[pa]
         except KeyError:
             if pa % PAGE or not 0 <= pa < self.size:
-                raise AddressError(f"{pa:#x} is not the start of a page of RAM (0 to {self.size:#x})") from None
+                raise AddressError(
+                    f"{pa:#x} is not the start of a page of RAM (0 to {self.size:#x})"
+                ) from None
             page = self.pages[pa] = bytearray(PAGE)
             return page
 
@@ -66,6 +68,8 @@ class Memory:
         pa = linear - DIRECT_MAP
         if 0 <= pa <= self.size - size:
             if pa % PAGE > PAGE - size:
-                raise Fault("#GP", f"{size} bytes at {linear:#x} cross a page; the model keeps accesses inside one", 0)
+                raise Fault(
+                    "#GP", f"{size} bytes at {linear:#x} cross a page; the model keeps accesses inside one", 0
+                )
             return pa
         raise Fault("#PF", f"nothing is mapped at {linear:#x}", 0, linear)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .faults import Fault, Shutdown
+from .faults import Fault, Runaway, Shutdown
 from .memory import Memory
 from .registers import REGISTERS
 from .trace import Step, Trace
@@ -16,6 +16,9 @@ CR0_PG = 1 << 31
 CR4_PAE = 1 << 5
 CR4_FSGSBASE = 1 << 16
 RFLAGS_IF = 1 << 9
+
+#: Instructions that one call of a path's function may execute; the costliest design on record needs about 60.
+CALL_LIMIT = 20_000
 
 _new = tuple.__new__
 
@@ -63,9 +66,25 @@ class Processor:
     ) -> None:
         """Append a step; the fields are those of `trace.Step`."""
         trace = self.trace
-        fields = (event, operand, value, names, old, new, memory, self.index, self.gif, self.side, trace.phase, times)
+        steps = trace.steps
+        if len(steps) > trace.limit:
+            raise Runaway(f"{trace.phase} had executed {CALL_LIMIT} instructions and went on")
+        fields = (
+            event,
+            operand,
+            value,
+            names,
+            old,
+            new,
+            memory,
+            self.index,
+            self.gif,
+            self.side,
+            trace.phase,
+            times,
+        )
         # Step(*fields) without its Python-level __new__: this line runs for every instruction of every run.
-        trace.steps.append(_new(Step, fields))
+        steps.append(_new(Step, fields))
 
     def set(self, event: str, operand: str | int | None, value: int | None, name: str, new: int) -> None:
         """Write register `name` and record that `event` did it."""
@@ -74,7 +93,9 @@ class Processor:
         regs[name] = new
         self.record(event, operand, value, (name,), (old,), (new,))
 
-    def update(self, event: str, operand: str | int | None, value: int | None, registers: dict[str, int]) -> None:
+    def update(
+        self, event: str, operand: str | int | None, value: int | None, registers: dict[str, int]
+    ) -> None:
         """Write several registers and record that `event` did it."""
         names = tuple(registers)
         regs = self.regs

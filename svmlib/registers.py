@@ -60,7 +60,7 @@ def register(name: str) -> Register:
     try:
         return REGISTERS[name]
     except KeyError:
-        stem = name.split(".")[0].lower()
+        stem = name.split(".", maxsplit=1)[0].lower()
         near = [known for known in REGISTERS if known.lower().startswith(stem)] or list(REGISTERS)[:6]
         raise KeyError(f"no register {name!r}; data/registers.csv has {', '.join(near)}") from None
 

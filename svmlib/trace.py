@@ -3,6 +3,7 @@
 Instructions append steps; costs price them, views draw them, checks read them.  Nothing here changes a machine.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple, overload
 
@@ -58,6 +59,8 @@ class Trace:
         self.guest: dict[str, set[int]] = {}
         #: The path's function that is running; new steps carry it.
         self.phase = ""
+        #: A path's function may make the trace this long and no longer; the run loop sets it before each call.
+        self.limit = sys.maxsize
 
     def __len__(self) -> int:
         """Count the steps."""

@@ -31,7 +31,9 @@ class Layout:
         self.values = itemgetter(*self.names)
         self._runs: list[tuple[Struct, int, int, int]] = []
         start = 0
-        ends = [end for end, (a, b) in enumerate(pairwise(fields), 1) if _offset(a) + a.bits // 8 != _offset(b)]
+        ends = [
+            end for end, (a, b) in enumerate(pairwise(fields), 1) if _offset(a) + a.bits // 8 != _offset(b)
+        ]
         for end in [*ends, len(fields)]:
             run = fields[start:end]
             codes = Struct("<" + "".join(_CODES[field.bits] for field in run))
@@ -45,7 +47,9 @@ class Layout:
             values += codes.unpack_from(page, offset)
         return values
 
-    def write(self, page: bytearray, values: tuple[int, ...], pa: int = 0) -> tuple[tuple[int, bytes, bytes], ...]:
+    def write(
+        self, page: bytearray, values: tuple[int, ...], pa: int = 0
+    ) -> tuple[tuple[int, bytes, bytes], ...]:
         """Store `values` in the order of `names`; return (`pa` + offset, old bytes, new bytes) for each run."""
         stored = []
         for codes, offset, start, end in self._runs:

@@ -69,4 +69,3 @@ class Cpu:
     def __repr__(self) -> builtins.str:
         """Name the CPU."""
         return f"CPU {self._processor.index}"
-

@@ -54,7 +54,9 @@ def _accepted(row: Register, value: int) -> int:
     if rule == "low32":
         return value & _LOW32
     if rule == "canonical" and not is_canonical(value):
-        raise Fault("#GP", f"WRMSR {row.msr_name}: {value:#x} is not canonical (bits 63 to 47 must be alike)", 0)
+        raise Fault(
+            "#GP", f"WRMSR {row.msr_name}: {value:#x} is not canonical (bits 63 to 47 must be alike)", 0
+        )
     if rule == "page" and (value % PAGE or value >> MAXPHYADDR):
         raise Fault("#GP", f"WRMSR {row.msr_name}: {value:#x} is not the address of a 4 KiB page", 0)
     if rule == "efer" and value & ~_EFER_BITS:

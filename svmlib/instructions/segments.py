@@ -152,12 +152,23 @@ def ltr(p: Processor, selector: int) -> None:
 
 
 def _system(name: str, selector: int, attrib: int, limit: int, base: int) -> dict[str, int]:
-    return {f"{name}.selector": selector, f"{name}.attrib": attrib, f"{name}.limit": limit, f"{name}.base": base}
+    return {
+        f"{name}.selector": selector,
+        f"{name}.attrib": attrib,
+        f"{name}.limit": limit,
+        f"{name}.base": base,
+    }
 
 
-def _system_descriptor(p: Processor, what: str, selector: int, wanted: str, types: tuple[int, ...]) -> tuple[int, ...]:
+def _system_descriptor(
+    p: Processor, what: str, selector: int, wanted: str, types: tuple[int, ...]
+) -> tuple[int, ...]:
     if selector & 4:
-        raise Fault("#GP", f"{what}: {selector:#x} selects from the LDT, a system segment lies in the GDT", selector & ~3)
+        raise Fault(
+            "#GP",
+            f"{what}: {selector:#x} selects from the LDT, a system segment lies in the GDT",
+            selector & ~3,
+        )
     attrib, limit, base = _descriptor(p, what, selector)
     if attrib & 0x10 or attrib & 0xF not in types:
         raise Fault("#GP", f"{what}: {selector:#x} selects no {wanted}", selector & ~3)

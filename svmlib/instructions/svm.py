@@ -27,7 +27,9 @@ _SIGN_EXTENDED = tuple(
     if name in ("FS.base", "GS.base", "LDTR.base", "TR.base", "KernelGSBase")
 )
 _ATTRIBS = tuple(index for index, name in enumerate(VMSAVE_SET.names) if name.endswith(".attrib"))
-_LOW32 = tuple(index for index, name in enumerate(VMSAVE_SET.names) if name in ("SYSENTER_ESP", "SYSENTER_EIP"))
+_LOW32 = tuple(
+    index for index, name in enumerate(VMSAVE_SET.names) if name in ("SYSENTER_ESP", "SYSENTER_EIP")
+)
 
 _HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
 _HOST_VALUES = Layout(_HOST_BACK)
@@ -159,7 +161,9 @@ def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> Non
     p.side = "host"
     regs = p.regs
     offset, bits = CONTROL["EXITCODE"]
-    stored = [(rax + offset, bytes(page[offset : offset + bits // 8]), exitcode.to_bytes(bits // 8, "little"))]
+    stored = [
+        (rax + offset, bytes(page[offset : offset + bits // 8]), exitcode.to_bytes(bits // 8, "little"))
+    ]
     page[offset : offset + bits // 8] = stored[0][2]
     if exitcode != VMEXIT_INVALID:
         stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)

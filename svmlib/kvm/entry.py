@@ -40,7 +40,9 @@ def nmi(machine: "Machine", p: Processor) -> None:
     try:
         rsp = system.deliver_nmi(p, NMI_IST)
     except Fault as fault:
-        raise _stopped(machine, p, "host_stack", "TR.base", f"an NMI finds no stack: {fault}; #DF, triple fault") from None
+        raise _stopped(
+            machine, p, "host_stack", "TR.base", f"an NMI finds no stack: {fault}; #DF, triple fault"
+        ) from None
     if rsp != area(p.index) + NMI_STACK_TOP:
         why = f"the NMI handler ran on the stack at {rsp:#x}, which is not this CPU's; TR was not the host's"
         raise _stopped(machine, p, "host_stack", "TR.base", why)

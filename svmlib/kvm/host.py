@@ -99,7 +99,12 @@ def _kernel_registers(host: Host, n: int, base: int) -> dict[str, int]:
 
 
 def _segment(name: str, selector: int, attrib: int, limit: int, base: int) -> dict[str, int]:
-    return {f"{name}.selector": selector, f"{name}.attrib": attrib, f"{name}.limit": limit, f"{name}.base": base}
+    return {
+        f"{name}.selector": selector,
+        f"{name}.attrib": attrib,
+        f"{name}.limit": limit,
+        f"{name}.base": base,
+    }
 
 
 class Task(NamedTuple):
@@ -137,7 +142,9 @@ def load_task(processor: Processor, thread: Task) -> None:
     entry = base - DIRECT_MAP + GDT + LDT_SELECTOR
     memory.write(entry, descriptor(0x082, _LDT_LIMIT, thread.ldt))
     memory.write(entry + 8, thread.ldt >> 32)
-    processor.update("switch_to", f"task {(thread.address - DIRECT_MAP - TASKS) >> 12}", None, thread.registers)
+    processor.update(
+        "switch_to", f"task {(thread.address - DIRECT_MAP - TASKS) >> 12}", None, thread.registers
+    )
 
 
 def new_vmcb(memory: Memory, number: int, state: tuple[int, ...]) -> int:

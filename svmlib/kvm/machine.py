@@ -4,16 +4,17 @@ After 2020's svm_vcpu_run() (linux-svm-c-2021): what a path has to do itself is 
 alone is done between its functions, so that a mistake is met where a real host would meet it.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ..faults import Fault, Shutdown
+from ..faults import Fault, Runaway, Shutdown
 from ..instructions import Cpu
-from ..instructions.svm import VMEXIT_INVALID, VMSAVE_SET
+from ..instructions.svm import VMSAVE_SET
 from ..memory import Memory
-from ..processor import RFLAGS_IF, Processor
+from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
 from ..trace import Trace
 from . import entry, guest
@@ -84,7 +85,12 @@ class _Thread:
         self.entries = 0
         vmcb_pa = new_vmcb(machine.memory, number, self.left)
         first = machine.processors[0]
-        fields = {"_features": machine.host.features, "vmcb_pa": vmcb_pa, "cpu": 0, "guest_state_loaded": False}
+        fields = {
+            "_features": machine.host.features,
+            "vmcb_pa": vmcb_pa,
+            "cpu": 0,
+            "guest_state_loaded": False,
+        }
         self.vcpu = Vcpu(first, **fields)
         self.tsc_aux = 0x1000 + number
 
@@ -139,10 +145,13 @@ class Machine:
                 self._violate_once("alive", exit_.cpu, f"the machine stopped: {stop}")
             except Fault as fault:
                 self._violate_once("alive", exit_.cpu, f"the kernel died of an unexpected {fault}")
+            except Runaway as runaway:
+                self.trace.limit = sys.maxsize
+                self._violate_once("window", exit_.cpu, f"The machine hung: {runaway}.")
             except _Broken:
                 pass
             finally:
-                self.trace.phase = ""
+                self.trace.phase, self.trace.limit = "", sys.maxsize
             self.records.append(ExitRecord(*exit_, first, len(self.trace)))
             if self.violation:
                 return False
@@ -183,9 +192,13 @@ class Machine:
         p.record("registers out", None, None, names, thread.swapped, host)
         if thread.entries != 1:
             ran = "never ran" if not thread.entries else f"ran {thread.entries} times"
-            self._violate("window", p, "", f"The guest {ran} between CLGI and STGI: vcpu_enter_exit has to run it once.")
+            self._violate(
+                "window", p, "", f"The guest {ran} between CLGI and STGI: vcpu_enter_exit has to run it once."
+            )
         if regs["RFLAGS"] & RFLAGS_IF:
-            why = "An interrupt arrived at STGI, inside the run path: IF was still set there (CLI is missing)."
+            why = (
+                "An interrupt arrived at STGI, inside the run path: IF was still set there (CLI is missing)."
+            )
             self._violate("window", p, "RFLAGS", why)
         cpu.stgi()
         self._own_data(p, cpu)
@@ -205,7 +218,9 @@ class Machine:
         thread.left = new
         thread.entries += 1
         regs.update(zip(guest.REACH, new, strict=True))
+        phase, self.trace.phase = self.trace.phase, ""
         p.record("guest", exit_.kind, None, guest.REACH, found, new)
+        self.trace.phase = phase
         if exit_.nmi:
             p.pending.append("NMI")
         return EXITCODES[exit_.kind]
@@ -270,7 +285,10 @@ class Machine:
         if thread.turn % 2:
             moved = {name: (p.regs[name] ^ 0x55_5000) & ~0xFFF for name in ("FS.base", "GS.base")}
             p.update("user code", None, None, moved)
-            registers = thread.task.registers | {"FS.base": moved["FS.base"], "KernelGSBase": moved["GS.base"]}
+            registers = thread.task.registers | {
+                "FS.base": moved["FS.base"],
+                "KernelGSBase": moved["GS.base"],
+            }
             thread.task = thread.task._replace(registers=registers)
         p.record("SYSCALL")
         cpu.swapgs()
@@ -286,9 +304,12 @@ class Machine:
         if function is None:
             return
         object.__setattr__(thread.vcpu, "_processor", cpu._processor)
-        self.trace.phase = name
+        trace = self.trace
+        trace.phase = name
+        trace.limit = len(trace.steps) + CALL_LIMIT
         function(cpu, thread.vcpu)
-        self.trace.phase = ""
+        trace.phase = ""
+        trace.limit = sys.maxsize
         if self.violation or cpu._processor.shutdown:
             raise cpu._processor.shutdown or _Broken
 
@@ -312,6 +333,12 @@ def functions_of(path: Any) -> dict[str, Callable[[Cpu, Vcpu], None]]:
             continue
         if not callable(function):
             label = getattr(path, "__name__", type(path).__name__)
-            what = "has no function" if function is None else f"has {type(function).__name__} instead of a function"
-            raise PathError(f"the path {label} {what} {name}(cpu, vcpu); a path is {', '.join(FUNCTIONS[1:])}")
+            what = (
+                "has no function"
+                if function is None
+                else f"has {type(function).__name__} instead of a function"
+            )
+            raise PathError(
+                f"the path {label} {what} {name}(cpu, vcpu); a path is {', '.join(FUNCTIONS[1:])}"
+            )
     return {name: function for name, function in found.items() if function is not None}

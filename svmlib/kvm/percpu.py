@@ -23,7 +23,9 @@ class Field(NamedTuple):
 
 
 #: The fields by name (data/percpu.csv).
-FIELDS: dict[str, Field] = {row["field"]: Field(int(row["offset"], 16), int(row["size"])) for row in rows("percpu")}
+FIELDS: dict[str, Field] = {
+    row["field"]: Field(int(row["offset"], 16), int(row["size"])) for row in rows("percpu")
+}
 
 
 def field(name: str) -> Field:

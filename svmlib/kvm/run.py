@@ -3,10 +3,13 @@
 from random import Random
 from typing import Any, NamedTuple
 
-from ..trace import Trace
+from ..trace import Step, Trace
 from .host import Host
 from .invariants import Violation
 from .machine import EXITCODES, Exit, ExitRecord, Machine
+
+#: A path's functions that save the host.
+SAVE = ("vcpu_load", "prepare_switch_to_guest")
 
 
 class Run(NamedTuple):
@@ -17,7 +20,7 @@ class Run(NamedTuple):
     violation: Violation | None
     host: Host
 
-    def steps(self, exit_: ExitRecord) -> list:
+    def steps(self, exit_: ExitRecord) -> list[Step]:
         """Return the steps of one of `exits`."""
         return self.trace[exit_.first : exit_.last]
 
@@ -63,6 +66,22 @@ def random_exits(seed: int, n: int, host: Host = Host()) -> list[Exit]:
     return chosen
 
 
+def typical_exits(path: Any, host: Host = Host()) -> dict[str, list[Step]]:
+    """Return the steps of one exit "kernel" and of one exit "user" of `path` in its steady state.
+
+    Taken from a run in which the vCPU has been loaded and put before; raises ValueError with the violation's symptom
+    where the path does not get that far.
+    """
+    result = run(path, exits("user", "kernel", "kernel", "user"), host)
+    if result.violation:
+        raise ValueError(f"this path has no typical exit: {result.violation.symptom}")
+    # The exit to user space costs a whole period: what the vCPU's loading saved, one switch, what putting it restored.
+    first_entry, switch, last = result.exits[1], result.exits[2], result.exits[3]
+    save = [step for step in result.steps(first_entry) if step.phase in SAVE]
+    leave = [step for step in result.steps(last) if step.phase not in SAVE]
+    return {"kernel": result.steps(switch), "user": save + leave}
+
+
 def run(path: Any, exits: list[Exit], host: Host = Host()) -> Run:
     """Run `path` on a freshly booted `host` through `exits`, until they end or a rule is broken.
 
@@ -71,7 +90,9 @@ def run(path: Any, exits: list[Exit], host: Host = Host()) -> Run:
     """
     for exit_ in exits:
         if not 0 <= exit_.cpu < host.cpus or not 0 <= exit_.vcpu < host.vcpus:
-            raise ValueError(f"exit {exit_}: the host has CPUs 0 to {host.cpus - 1} and vCPUs 0 to {host.vcpus - 1}")
+            raise ValueError(
+                f"exit {exit_}: the host has CPUs 0 to {host.cpus - 1} and vCPUs 0 to {host.vcpus - 1}"
+            )
     machine = Machine(path, host)
     machine.run(exits)
     return Run(machine.trace, machine.records, machine.violation, host)

@@ -53,7 +53,9 @@ def plain(value: Any) -> Any:
         return tuple([plain(item) for item in value])
     if isinstance(value, (dict, MappingProxyType)):
         return MappingProxyType({key: plain(item) for key, item in value.items()})
-    message = f"a vcpu field holds numbers, text, bytes, None, lists and dicts of these, not {type(value).__name__}"
+    message = (
+        f"a vcpu field holds numbers, text, bytes, None, lists and dicts of these, not {type(value).__name__}"
+    )
     raise TypeError(message)
 
 
