@@ -24,15 +24,16 @@ def fingerprint(notebook: Path) -> str | None:
     Jupyter rewrites a file as it saves it, so its bytes would tell nothing.
     """
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
-        said = [
+        content = json.loads(notebook.read_text("utf-8"))
+        said = [content.get("metadata", {}).get("svmlib")]
+        said += [
             (
                 cell["cell_type"],
                 "".join(cell["source"]),
                 cell.get("id"),
                 cell.get("metadata", {}).get("nbgrader"),
             )
-            for cell in cells
+            for cell in content["cells"]
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

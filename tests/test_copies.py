@@ -90,6 +90,11 @@ def test_a_copy_that_was_only_run_keeps_its_outputs_while_there_is_nothing_new(r
     assert json.loads((root / "work/01_legacy_path.ipynb").read_text("utf-8")) == run
 
 
+def test_a_new_title_or_time_alone_is_an_upgrade(root):
+    save(root / "course/00_start_here.ipynb", notebook("start") | {"metadata": {"svmlib": {"minutes": 9}}})
+    assert "Renewed" in copies.renew(root, root / "work")[0]
+
+
 def test_new_points_alone_are_an_upgrade(root):
     save(
         root / "exercises/01_legacy_path.ipynb",
