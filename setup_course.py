@@ -196,10 +196,13 @@ def lab(python, work):
     command = [python, "-m", "jupyterlab"]
     if is_root():  # in a container, say: JupyterLab then wants to be told that it is meant
         command.append("--allow-root")
-    try:
-        sys.exit(subprocess.call(command, cwd=work, env=settings))
-    except KeyboardInterrupt:
-        sys.exit(0)
+    with subprocess.Popen(command, cwd=work, env=settings) as server:
+        while server.poll() is None:
+            try:
+                server.wait()
+            except KeyboardInterrupt:  # the server has got it, too, and is stopping
+                continue
+    sys.exit(server.returncode)
 
 
 def test(_, for_pytest):
@@ -303,7 +306,10 @@ def main():
         sys.exit(2)
     if rest and options.run not in (test, grade, lock):
         add[options.run].error("it takes no " + " ".join(rest))
-    options.run(options, rest)
+    try:
+        options.run(options, rest)
+    except KeyboardInterrupt:
+        sys.exit("\nStopped. Do the same again to go on from here.")
 
 
 if __name__ == "__main__":
