@@ -4,6 +4,8 @@ Linux maps the whole of physical memory at DIRECT_MAP; per-CPU areas, task struc
 are reached there.  Everything else is unmapped: an access is a #PF.
 """
 
+from struct import Struct
+
 from .faults import AddressError, Fault
 
 PAGE = 4096
@@ -13,6 +15,7 @@ MAXPHYADDR = 40
 DIRECT_MAP = 0xFFFF_8880_0000_0000
 
 _MASK64 = (1 << 64) - 1
+_WORD = Struct("<Q")
 
 
 def is_canonical(address: int) -> bool:
@@ -48,7 +51,11 @@ class Memory:
     def read(self, pa: int, size: int = 8) -> int:
         """Return `size` bytes at physical address `pa` as a little-endian number."""
         offset = pa % PAGE
-        return int.from_bytes(self.page(pa - offset)[offset : offset + size], "little")
+        page = self.pages.get(pa - offset) or self.page(pa - offset)
+        if size == 8 and offset <= PAGE - 8:
+            word: int = _WORD.unpack_from(page, offset)[0]
+            return word
+        return int.from_bytes(page[offset : offset + size], "little")
 
     def write(self, pa: int, value: int, size: int = 8) -> bytes:
         """Store `value` at physical address `pa` and return the bytes that were there."""
@@ -63,13 +70,12 @@ class Memory:
 
         Raises #GP(0) for a non-canonical address and #PF for one outside the direct map, or across a page.
         """
+        pa = linear - DIRECT_MAP
+        if 0 <= pa <= self.size - size and pa % PAGE <= PAGE - size:
+            return pa
         if not is_canonical(linear):
             raise Fault("#GP", f"the address {linear:#x} is not canonical", 0)
-        pa = linear - DIRECT_MAP
         if 0 <= pa <= self.size - size:
-            if pa % PAGE > PAGE - size:
-                raise Fault(
-                    "#GP", f"{size} bytes at {linear:#x} cross a page; the model keeps accesses inside one", 0
-                )
-            return pa
+            why = f"{size} bytes at {linear:#x} cross a page; the model keeps accesses inside one"
+            raise Fault("#GP", why, 0)
         raise Fault("#PF", f"nothing is mapped at {linear:#x}", 0, linear)

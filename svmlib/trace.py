@@ -21,7 +21,7 @@ class Step(NamedTuple):
     names: tuple[str, ...]
     old: tuple[int, ...]
     new: tuple[int, ...]
-    #: Memory written: (physical address, old bytes, new bytes).
+    #: Memory written: (physical address, old bytes, new bytes), from the first byte written to the last.
     memory: tuple[tuple[int, bytes, bytes], ...]
     #: The logical CPU, its GIF after the step, and who executed it: "host" or "guest".
     cpu: int

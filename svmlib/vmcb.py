@@ -39,6 +39,7 @@ class Layout:
             codes = Struct("<" + "".join(_CODES[field.bits] for field in run))
             self._runs.append((codes, _offset(run[0]), start, end))
             start = end
+        self._span = _offset(fields[0]), _offset(fields[-1]) + fields[-1].bits // 8
 
     def read(self, page: bytearray) -> tuple[int, ...]:
         """Return the values that `page` holds, in the order of `names`."""
@@ -50,14 +51,16 @@ class Layout:
     def write(
         self, page: bytearray, values: tuple[int, ...], pa: int = 0
     ) -> tuple[tuple[int, bytes, bytes], ...]:
-        """Store `values` in the order of `names`; return (`pa` + offset, old bytes, new bytes) for each run."""
-        stored = []
+        """Store `values` in the order of `names`.
+
+        Returns, for a Step, (`pa` + offset, old bytes, new bytes) of the span from the first to the last of them; the
+        bytes between that belong to other registers stay as they were.
+        """
+        first, last = self._span
+        old = bytes(page[first:last])
         for codes, offset, start, end in self._runs:
-            new = codes.pack(*values[start:end])
-            stop = offset + len(new)
-            stored.append((pa + offset, bytes(page[offset:stop]), new))
-            page[offset:stop] = new
-        return tuple(stored)
+            codes.pack_into(page, offset, *values[start:end])
+        return ((pa + first, old, bytes(page[first:last])),)
 
 
 def _offset(field: Register) -> int:

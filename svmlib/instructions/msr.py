@@ -8,8 +8,6 @@ from ..registers import BY_MSR, Register
 _LOW32 = 0xFFFF_FFFF
 #: EFER bits that exist here: SCE, LME, LMA, NXE, SVME, FFXSR left out as in the emulators' models.
 _EFER_BITS = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11 | EFER_SVME
-_NAMES = {number: row.msr_name for number, row in BY_MSR.items()}
-_REGISTER = {number: row.name for number, row in BY_MSR.items()}
 
 
 def require_ring0(p: Processor, what: str) -> None:
@@ -24,11 +22,11 @@ def rdmsr(p: Processor, msr: int) -> int:
     #GP(0) outside ring 0 and for a number that is no MSR here (bochs-msr).
     """
     require_ring0(p, "RDMSR")
-    name = _REGISTER.get(msr)
-    if name is None:
+    row = BY_MSR.get(msr)
+    if row is None:
         raise _unknown("RDMSR", msr)
-    value = p.regs[name]
-    p.record("RDMSR", _NAMES[msr], value)
+    value = p.regs[row.name]
+    p.record("RDMSR", row.msr_name, value)
     return value
 
 

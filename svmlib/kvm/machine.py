@@ -31,7 +31,7 @@ COMPARED = carried_by("VMSAVE") + carried_by("software")
 _compared = itemgetter(*COMPARED)
 _swapped = itemgetter(*guest.SWAPPED_BY_KVM)
 _SWAPPED_AT = tuple(guest.REACH.index(name) for name in guest.SWAPPED_BY_KVM)
-_SAVED_AT = tuple(guest.REACH.index(name) for name in VMSAVE_SET.names)
+_saved = itemgetter(*[guest.REACH.index(name) for name in VMSAVE_SET.names])
 
 
 class Exit(NamedTuple):
@@ -271,7 +271,9 @@ class Machine:
             self.violation = left_behind(self, p, name)
             raise _Broken
         saved = VMSAVE_SET.read(self.memory.page(thread.vcpu._fields["vmcb_pa"]))
-        left = [thread.left[i] for i in _SAVED_AT]
+        left = _saved(thread.left)
+        if saved == left:
+            return
         for name, found, expected in zip(VMSAVE_SET.names, saved, left, strict=True):
             if found != expected:
                 why = f"The guest's {name} is lost: when the vCPU was put its VMCB held {found:#x}."

@@ -29,16 +29,20 @@ class Vcpu:
             known = ", ".join(self._fields)
             message = f"vcpu has no field {name!r} yet; it has {known}.  Assign it in an earlier function of the path"
             raise AttributeError(message) from None
-        number = value if isinstance(value, int) else None
-        self._processor.record("MOV r,m", f"vcpu.{name}", number, times=words(value))
+        if isinstance(value, int):
+            self._processor.record("MOV r,m", f"vcpu.{name}", value)
+        else:
+            self._processor.record("MOV r,m", f"vcpu.{name}", times=words(value))
         return value
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store a field; TypeError for what is no plain data."""
-        value = plain(value)
-        self._fields[name] = value
-        number = value if isinstance(value, int) else None
-        self._processor.record("MOV m,r", f"vcpu.{name}", number, times=words(value))
+        if isinstance(value, int):
+            self._fields[name] = value
+            self._processor.record("MOV m,r", f"vcpu.{name}", value)
+        else:
+            value = self._fields[name] = plain(value)
+            self._processor.record("MOV m,r", f"vcpu.{name}", times=words(value))
 
     def __repr__(self) -> str:
         """Show the fields."""
