@@ -41,8 +41,8 @@ DEFAULT = tuple(
     row(name)
     for name in (
         "FS.base", "FS.hidden", "GS.base", "KernelGSBase", "GS.hidden", "LDTR.base", "LDTR.hidden",
-        "TR.base", "TR.hidden", "STAR", "LSTAR", "CSTAR", "SFMASK", "SYSENTER_CS", "SYSENTER_ESP", "SYSENTER_EIP",
-        "TSC_AUX",
+        "TR.base", "TR.hidden", "STAR", "LSTAR", "CSTAR", "SFMASK",
+        "SYSENTER_CS", "SYSENTER_ESP", "SYSENTER_EIP", "TSC_AUX",
     )
 )  # fmt: skip
 

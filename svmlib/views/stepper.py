@@ -10,6 +10,7 @@ from .frames import Frame, frames
 from .marks import STYLE, legend
 from .panes import option, pane
 from .rows import registers_of, rows_of
+from .words import vmcbs_of
 
 if TYPE_CHECKING:
     from ..kvm import Run, Violation
@@ -35,11 +36,11 @@ def stepper(
     registers: Sequence[str] | None = None,
     prices: Any = None,
 ) -> widgets.VBox:
-    """Show a run, or a trace, as a list to walk with the arrow keys: each step, the state after it, and the bill.
+    """Show a run, or a trace, as a list to walk with the arrow keys: each step, its state, and the bill.
 
-    `steps` is a range of step numbers or an exit of `run.exits`; `only` is "path" for the steps of the path's own
-    functions or "host" for all but the guest's; `registers` names what to show ("TR", "LSTAR", "FS.base", "FS.hidden");
-    `prices` is a price list or its name.  ValueError when more than LIMIT steps are left.
+    `steps` is a range of step numbers or an exit of `run.exits`; `only` is "path" for the steps of the path's
+    own functions or "host" for all but the guest's; `registers` names what to show ("TR", "LSTAR", "FS.base",
+    "FS.hidden"); `prices` is a price list or its name.  ValueError when more than LIMIT steps are left.
     """
     names, contents = stepper_panes(run, steps=steps, only=only, registers=registers, prices=prices)
     panes = widgets.Stack([widgets.HTML(content) for content in contents], selected_index=0)
@@ -68,7 +69,7 @@ def stepper_panes(
     walk = frames(trace, registers_of(rows), _prices(prices))
     shown = [frame for frame in walk if _wanted(frame, steps, only)]
     _check(len(shown), len(trace))
-    vmcbs = {step.operand for step in trace if step.event == "VMRUN" and isinstance(step.operand, int)}
+    vmcbs = vmcbs_of(trace)
     last = len(trace) - 1
     contents = [pane(frame, rows, vmcbs, violation if frame.k == last else None) for frame in shown]
     return [option(frame, vmcbs) for frame in shown], contents
@@ -101,6 +102,6 @@ def _check(shown: int, total: int) -> None:
         raise ValueError(f"no step to show: the trace has {total}, and none is in the chosen window")
     if shown > LIMIT:
         raise ValueError(
-            f"{shown} steps are too many to show at once (at most {LIMIT}); choose some with steps=run.exits[0], "
-            f'steps=range(0, {LIMIT}), or only="path"'
+            f"{shown} steps are too many to show at once (at most {LIMIT}); "
+            f'choose some with steps=run.exits[0], steps=range(0, {LIMIT}), or only="path"'
         )

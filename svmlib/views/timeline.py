@@ -1,25 +1,28 @@
 """One exit as a picture: GIF, IF and who owns GS base, TR and the user's state, step by step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..trace import Trace
 from .frames import Frame, frames
 from .marks import OWNERS, Html
 from .rows import DEFAULT, registers_of
-from .words import operation
+from .words import operation, page_name, vmcbs_of
 
 if TYPE_CHECKING:
     from ..kvm import Run
+    from ..trace import Step
 
-COLUMN, LANE, LEFT, TOP = 20, 26, 168, 150
-_KERNEL = ("GS.base",)
-_STACK = ("TR.base",)
-_USER = tuple(name for name in registers_of(DEFAULT) if not name.startswith("TR.") and name != "GS.base")
+_COLUMN, _LANE, _LEFT, _TOP = 22, 26, 130, 138
+_KEY = "Bold: the path's own steps. A lane says whose value the CPU holds after the step."
 _BITS = {"0": ("#FFFFFF", "#000000"), "1": ("#999999", "#000000")}
-_LOADS = ("MOV r,m", "MOV m,r")
+_QUIET = ("MOV r,m", "MOV m,r")
+_USER = tuple(
+    name
+    for name in registers_of(DEFAULT)
+    if name not in ("GS.base", "TSC_AUX") and not name.startswith("TR.")
+)
 
 
 class Lane(NamedTuple):
@@ -29,7 +32,7 @@ class Lane(NamedTuple):
     of: Callable[[Frame], str]
 
 
-def _owner(names: Sequence[str]) -> Callable[[Frame], str]:
+def _owner(*names: str) -> Callable[[Frame], str]:
     def of(frame: Frame) -> str:
         owners = {frame.owners[name] for name in names}
         return owners.pop() if len(owners) == 1 else "mixed"
@@ -37,126 +40,155 @@ def _owner(names: Sequence[str]) -> Callable[[Frame], str]:
     return of
 
 
+#: What must be right at STGI (GS base, TR), in user space (its state), and what tells whether an event can hit.
 LANES = (
     Lane("GIF", lambda frame: str(frame.step.gif)),
     Lane("IF", lambda frame: str(frame.interrupts)),
-    Lane("GS base (kernel)", _owner(_KERNEL)),
-    Lane("TR (event stacks)", _owner(_STACK)),
-    Lane("user state", _owner(_USER[:-1])),
-    Lane("TSC_AUX", _owner(("TSC_AUX",))),
+    Lane("GS base (kernel)", _owner("GS.base")),
+    Lane("TR (event stacks)", _owner("TR.base")),
+    Lane("user state", _owner(*_USER)),
+    Lane("TSC_AUX", _owner("TSC_AUX")),
 )
 
 
 def timeline(run: "Run", exit: int = 0, *, memory: bool = False) -> Html:  # noqa: A002
-    """Draw exit number `exit` of a run as an SVG: a column a step, a lane for each thing that must be right.
+    """Draw exit number `exit` of a run as SVG: a column a step, a lane for each thing that has to be right.
 
-    Loads and stores are left out unless `memory` says to draw them.  IndexError when the run has no such exit.
+    The picture ends before the way out to user space.  Loads and stores are left out unless `memory` says to
+    draw them.  IndexError when the run has no such exit.
     """
     if not -len(run.exits) <= exit < len(run.exits):
         raise IndexError(f"no exit {exit}; the run has {len(run.exits)}, counted from 0")
     record = run.exits[exit]
-    names = (*_KERNEL, *_STACK, *_USER)
-    walk = frames(run.trace, names)
+    out = range(record.first, record.last)
+    sysret = next((k for k in out if run.trace[k].event == "SYSRET"), record.last + 1)
     shown = [
-        frame for frame in walk
-        if record.first <= frame.k < record.last and (memory or frame.step.event not in _LOADS)
-    ]  # fmt: skip
-    return draw(shown, f"An exit ({record.kind}) step by step on CPU {record.cpu}")
+        frame
+        for frame in frames(run.trace, registers_of(DEFAULT))
+        if frame.k in out and frame.k < sysret - 1 and (memory or frame.step.event not in _QUIET)
+    ]
+    broken = run.violation is not None and record.last == len(run.trace)
+    symptom = str(run.violation) if broken else ""
+    title = f"An exit ({record.kind}{' with NMI' if record.nmi else ''}) on CPU {record.cpu}, step by step"
+    return _draw(shown, title, symptom, vmcbs_of(run.trace))
 
 
-def draw(shown: Sequence[Frame], title: str) -> Html:
-    """Return the SVG of `shown`, one column a frame."""
-    width = LEFT + COLUMN * len(shown) + 12
-    height = TOP + LANE * len(LANES) + 48
-    lanes = "".join(_lane(shown, lane, TOP + LANE * at) for at, lane in enumerate(LANES))
+def _draw(shown: Sequence[Frame], title: str, symptom: str, vmcbs: Collection[int]) -> Html:
+    width = max(_LEFT + _COLUMN * len(shown) + 70, 640)
+    bottom = _TOP + _LANE * len(LANES)
+    height = bottom + 64 + 20 * bool(symptom)
+    lanes = "".join(_lane(shown, lane, _TOP + _LANE * at) for at, lane in enumerate(LANES))
+    end = _end(symptom, _LEFT + _COLUMN * len(shown), bottom) if symptom else ""
     return Html(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
-        f'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">'
-        f"<title>{escape(title)}</title><desc>{escape(describe(shown))}</desc>{_patterns()}"
+        'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">'
+        f"<title>{escape(title)}</title><desc>{escape(_describe(shown, symptom))}</desc>{_PATTERNS}"
         f'<rect width="{width}" height="{height}" fill="#FFFFFF"/>'
-        f"{_events(shown)}{_phases(shown)}{lanes}{_key(height - 14)}</svg>"
+        f"{_events(shown, vmcbs)}{lanes}{_phases(shown, bottom)}{end}"
+        f'<text x="8" y="{height - 8}" font-size="11">{escape(_KEY)}</text></svg>'
     )
 
 
-def describe(shown: Sequence[Frame]) -> str:
+def _describe(shown: Sequence[Frame], symptom: str) -> str:
     """Say in words what the picture shows: each lane's values and the steps from which they hold."""
     lines = []
     for lane in LANES:
         runs = [(text, next(members)) for text, members in groupby(shown, key=lane.of)]
         lines.append(f"{lane.label}: " + ", ".join(f"{t} from {f.step.event} (step {f.k})" for t, f in runs))
-    return ". ".join(lines) + "."
+    return ". ".join([*lines, *([f"The run ends here: {symptom}"] if symptom else [])]) + "."
 
 
-def _patterns() -> str:
-    """Stripes for the guest's, dots for mixed: what is not the host's differs in black and white too."""
-    return (
-        '<defs><pattern id="svm-guest" width="6" height="6" patternUnits="userSpaceOnUse" '
-        f'patternTransform="rotate(45)"><rect width="6" height="6" fill="{OWNERS["guest"][1]}"/>'
-        '<rect width="1.5" height="6" fill="#00000055"/></pattern>'
-        '<pattern id="svm-mixed" width="6" height="6" patternUnits="userSpaceOnUse">'
-        f'<rect width="6" height="6" fill="{OWNERS["neither"][1]}"/><circle cx="3" cy="3" r="1.2"/></pattern></defs>'
-    )
+#: Stripes for the guest's, dots for mixed: what is not the host's differs in black and white too.
+_PATTERNS = (
+    '<defs><pattern id="svm-guest" width="7" height="7" patternUnits="userSpaceOnUse" '
+    f'patternTransform="rotate(45)"><rect width="7" height="7" fill="{OWNERS["guest"][1]}"/>'
+    '<rect width="1.5" height="7" fill="#000000" fill-opacity=".3"/></pattern>'
+    '<pattern id="svm-mixed" width="7" height="7" patternUnits="userSpaceOnUse">'
+    f'<rect width="7" height="7" fill="{OWNERS["neither"][1]}"/><circle cx="3" cy="3" r="1"/></pattern></defs>'
+)
 
 
-def _look(text: str) -> tuple[str, str, str]:
-    """Return fill, colour of the text, and the text with its glyph."""
+def _look(text: str) -> tuple[str, str, str, str]:
+    """Return the fill, the text's colour and halo, and the text with its glyph."""
     if text in _BITS:
-        return *_BITS[text], text
+        return *_BITS[text], "none", text
     if text in ("guest", "mixed"):
-        return f"url(#svm-{text})", "#000000", f"{OWNERS['guest'][0] if text == 'guest' else '◪'} {text}"
+        halo = OWNERS["guest" if text == "guest" else "neither"][1]
+        return (
+            f"url(#svm-{text})",
+            "#000000",
+            halo,
+            f"{OWNERS['guest'][0] if text == 'guest' else '◪'} {text}",
+        )
     glyph, back, front, _ = OWNERS[text]
-    return back, front, f"{glyph} {text}"
+    return back, front, "none", f"{glyph} {text}"
 
 
 def _lane(shown: Sequence[Frame], lane: Lane, y: int) -> str:
-    parts = [f'<text x="{LEFT - 8}" y="{y + 16}" text-anchor="end">{escape(lane.label)}</text>']
+    parts = [f'<text x="{_LEFT - 8}" y="{y + 16}" text-anchor="end">{escape(lane.label)}</text>']
     at = 0
     for text, members in groupby(shown, key=lane.of):
         count = len(list(members))
-        parts.append(_bar(LEFT + COLUMN * at, y, COLUMN * count, text))
+        parts.append(_bar(_LEFT + _COLUMN * at, y, _COLUMN * count, text))
         at += count
     return "".join(parts)
 
 
 def _bar(x: int, y: int, width: int, text: str) -> str:
-    fill, colour, label = _look(text)
-    label = label if width >= 9 * len(label) else label[0]
-    halo = f' stroke="{OWNERS["guest"][1]}" stroke-width="4" paint-order="stroke"' if fill.startswith("url(#svm-g") else ""
+    fill, colour, halo, label = _look(text)
+    label = label if width >= 8 * len(label) else label[0]
     return (
-        f'<rect x="{x}" y="{y}" width="{width}" height="{LANE - 4}" fill="{fill}" stroke="#000000" stroke-width=".7"/>'
-        f'<text x="{x + width / 2:g}" y="{y + 16}" text-anchor="middle" fill="{colour}"{halo}>{label}</text>'
+        f'<rect x="{x}" y="{y}" width="{width}" height="{_LANE - 4}" fill="{fill}" stroke="#000000" '
+        f'stroke-width=".7"/><text x="{x + width / 2:g}" y="{y + 16}" text-anchor="middle" fill="{colour}" '
+        f'stroke="{halo}" stroke-width="4" paint-order="stroke">{label}<title>{text}</title></text>'
     )
 
 
-def _events(shown: Sequence[Frame]) -> str:
+def _events(shown: Sequence[Frame], vmcbs: Collection[int]) -> str:
     parts = []
     for at, frame in enumerate(shown):
-        x = LEFT + COLUMN * at + COLUMN / 2
-        text = operation(frame.step).split(" ←")[0].split(" →")[0].split(" EXIT")[0][:22]
-        weight = ' font-weight="bold"' if frame.step.phase else ""
+        step = frame.step
+        page = page_name(step, vmcbs).replace("host save page", "host page")
+        label = f"{step.event} {page or _short(step)}".strip()[:21]
+        weight = ' font-weight="bold"' if step.phase else ""
+        full = f"step {frame.k}: {operation(step, page)}"
         parts.append(
-            f'<text transform="translate({x + 4:g} {TOP - 26}) rotate(-60)" font-size="11"{weight}>'
-            f"{escape(text)}<title>{escape(f'step {frame.k}: {operation(frame.step)}')}</title></text>"
+            f'<text transform="translate({_LEFT + _COLUMN * (at + 0.5) + 4:g} {_TOP - 6}) rotate(-60)" '
+            f'font-size="11"{weight}>{escape(label)}<title>{escape(full)}</title></text>'
         )
     return "".join(parts)
 
 
-def _phases(shown: Sequence[Frame]) -> str:
-    parts, at = [], 0
-    for phase, members in groupby(shown, key=lambda frame: frame.step.phase):
+def _short(step: "Step") -> str:
+    return step.operand if isinstance(step.operand, str) and len(step.operand) < 20 else ""
+
+
+def _phases(shown: Sequence[Frame], y: int) -> str:
+    """Brackets below the lanes that name the path's functions, on two lines in turn."""
+    parts, at, named = [], 0, 0
+    for phase, members in groupby(shown, key=_phase):
         count = len(list(members))
-        x, width = LEFT + COLUMN * at, COLUMN * count
+        x, width = _LEFT + _COLUMN * at, _COLUMN * count
         at += count
-        if not phase:
-            continue
-        name = phase if width > 6.4 * len(phase) else phase[: max(1, int(width / 7))] + "…"
-        parts.append(
-            f'<path d="M{x + 2} {TOP - 6}h{width - 4}" stroke="#000000" stroke-width="2"/>'
-            f'<text x="{x + width / 2:g}" y="{TOP - 10}" text-anchor="middle" font-size="11">{name}<title>{phase}</title></text>'
-        )
+        if phase:
+            down = y + 17 + 13 * (named % 2)
+            parts.append(
+                f'<path d="M{x + 1} {y}v4h{width - 2}v-4" fill="none" stroke="#000000" stroke-width="1.5"/>'
+                f'<text x="{x + width / 2:g}" y="{down}" text-anchor="middle" font-size="11">'
+                f"{escape(phase)}</text>"
+            )
+            named += 1
     return "".join(parts)
 
 
-def _key(y: int) -> str:
-    text = "Bold: the path's own steps; a line above the lanes names its function. Lanes say whose value it is after the step."
-    return f'<text x="12" y="{y}" font-size="11">{escape(text)}</text>'
+def _phase(frame: Frame) -> str:
+    return "vcpu_enter_exit" if frame.step.side == "guest" else frame.step.phase
+
+
+def _end(symptom: str, x: int, bottom: int) -> str:
+    text = symptom if len(symptom) < 85 else f"{symptom[:84]}…"
+    return (
+        f'<path d="M{x} {_TOP - 4}V{bottom}" stroke="#D55E00" stroke-width="4"/>'
+        f'<text x="{x + 4}" y="{_TOP + 10}" fill="#A04000" font-weight="bold" font-size="16">✖</text>'
+        f'<text x="8" y="{bottom + 56}" fill="#A04000" font-weight="bold">✖ {escape(text)}</text>'
+    )

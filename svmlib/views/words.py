@@ -1,6 +1,6 @@
 """A step in words: what was executed, what that does, and what it wrote to memory."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..memory import PAGE
 from ..trace import Step
@@ -14,7 +14,7 @@ _MEANS = {
     "VMSAVE": f"stores {_CARRIED} in memory; no register changes",
     "VMLOAD": f"loads {_CARRIED} from memory, whoever's they are",
     "VMRUN": "swaps the state that VMRUN carries and sets GIF: from here on the guest executes",
-    "#VMEXIT": "the guest has left: VMRUN's part of the host is back, GIF is clear; all else is as the guest left it",
+    "#VMEXIT": "the guest has left: VMRUN's part of the host is back, GIF is clear; the rest is the guest's",
     "CLGI": "clears GIF: NMI, INTR and SMI wait",
     "STGI": "sets GIF: an NMI that waited arrives now",
     "CLI": "clears IF",
@@ -35,7 +35,7 @@ _MEANS = {
     "registers in": "KVM loads the guest's general registers, debug registers, XCR0, PKRU and SPEC_CTRL",
     "registers out": "KVM keeps those of the guest and loads the host's",
     "guest": "the guest overwrites every register it can reach, then leaves",
-    "NMI": "delivered: the stack comes from the TSS that TR names, and the handler reads per-CPU data through GS",
+    "NMI": "delivered: the stack comes from the TSS that TR names; the handler reads per-CPU data by GS",
     "IRET": "the handler returns",
     "SYSRET": "back in user space",
     "SYSCALL": "into the kernel again",
@@ -45,8 +45,13 @@ _MEANS = {
 }
 
 
-def page_name(step: Step, vmcbs: Iterable[int]) -> str:
-    """Name the page that VMSAVE, VMLOAD, VMRUN or #VMEXIT works on; `vmcbs` are the pages that VMRUN is given."""
+def vmcbs_of(trace: Iterable[Step]) -> set[int]:
+    """Return the physical addresses that VMRUN is given."""
+    return {step.operand for step in trace if step.event == "VMRUN" and isinstance(step.operand, int)}
+
+
+def page_name(step: Step, vmcbs: Collection[int]) -> str:
+    """Name the page that an SVM instruction works on; `vmcbs` are the pages that VMRUN is given."""
     if step.event not in ("VMSAVE", "VMLOAD", "VMRUN", "#VMEXIT") or not isinstance(step.operand, int):
         return ""
     return "VMCB" if step.operand in vmcbs else "host save page"
@@ -62,11 +67,10 @@ def operation(step: Step, page: str = "") -> str:
     text = f"{step.event} {operand}".strip()
     if step.times > 1:
         text += f" ×{step.times}"
-    if step.value is None or step.operand is None:
-        return text if step.value is None else f"{text} {step.value:#x}"
-    if step.event == "#VMEXIT":
-        return f"{text} EXITCODE {step.value:#x}"
-    return f"{text} {'→' if step.event in _READS else '←'} {step.value:#x}"
+    if step.value is None:
+        return text
+    sign = {"#VMEXIT": "EXITCODE", "NMI": "on stack"}.get(step.event, "→" if step.event in _READS else "←")
+    return f"{text} {sign} {step.value:#x}"
 
 
 def meaning(step: Step) -> str:
