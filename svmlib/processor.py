@@ -94,14 +94,19 @@ class Processor:
         self.record(event, operand, value, (name,), (old,), (new,))
 
     def update(
-        self, event: str, operand: str | int | None, value: int | None, registers: dict[str, int]
+        self,
+        event: str,
+        operand: str | int | None,
+        value: int | None,
+        registers: dict[str, int],
+        memory: tuple[tuple[int, bytes, bytes], ...] = (),
     ) -> None:
-        """Write several registers and record that `event` did it."""
+        """Write several registers and record that `event` did it, and what it wrote to `memory`."""
         names = tuple(registers)
         regs = self.regs
         old = tuple([regs[name] for name in names])
         regs.update(registers)
-        self.record(event, operand, value, names, old, tuple(registers.values()))
+        self.record(event, operand, value, names, old, tuple(registers.values()), memory)
 
     def fault(self, fault: Fault) -> Exception:
         """Record `fault` and let the kernel handle it; return what the faulting code gets to see."""

@@ -41,11 +41,17 @@ class Layout:
             start = end
         self._span = _offset(fields[0]), _offset(fields[-1]) + fields[-1].bits // 8
 
-    def read(self, page: bytearray) -> tuple[int, ...]:
-        """Return the values that `page` holds, in the order of `names`."""
+    def image(self, page: bytearray) -> bytes:
+        """Return the bytes of `page` from the first of the registers to the last."""
+        first, last = self._span
+        return bytes(page[first:last])
+
+    def read(self, image: bytes) -> tuple[int, ...]:
+        """Return the values in `image`, in the order of `names`."""
+        first = self._span[0]
         values: tuple[int, ...] = ()
         for codes, offset, _, _ in self._runs:
-            values += codes.unpack_from(page, offset)
+            values += codes.unpack_from(image, offset - first)
         return values
 
     def write(

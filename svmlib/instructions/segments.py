@@ -3,6 +3,8 @@
 Rules from bochs-segments; the null selector's from xen-svm and data of our own (emulators-run).
 """
 
+from functools import lru_cache
+
 from ..faults import Fault
 from ..memory import is_canonical
 from ..processor import CR4_FSGSBASE, Processor
@@ -143,12 +145,8 @@ def ltr(p: Processor, selector: int) -> None:
     address = p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 5, 1)
     access = p.memory.read(address, 1)
     stored = p.memory.write(address, access | 0x2, 1)
-    parts = _system("TR", selector, attrib | 0x2, limit, base)
-    names = tuple(parts)
-    old = tuple(p.regs[name] for name in names)
-    p.regs.update(parts)
     memory = ((address, stored, bytes([access | 0x2])),)
-    p.record("LTR", None, selector, names, old, tuple(parts.values()), memory)
+    p.update("LTR", None, selector, _system("TR", selector, attrib | 0x2, limit, base), memory)
 
 
 def _system(name: str, selector: int, attrib: int, limit: int, base: int) -> dict[str, int]:
@@ -188,7 +186,11 @@ def _descriptor(p: Processor, what: str, selector: int) -> tuple[int, int, int]:
     usable = table == "GDTR" or regs["LDTR.attrib"] & 0x80
     if not usable or (selector | 7) > regs[f"{table}.limit"]:
         raise Fault("#GP", f"{what}: {selector:#x} lies outside the {table[:3]}", selector & ~3)
-    raw = p.memory.read(p.memory.translate(regs[f"{table}.base"] + (selector & ~7)))
+    return _unpacked(p.memory.read(p.memory.translate(regs[f"{table}.base"] + (selector & ~7))))
+
+
+@lru_cache(maxsize=64)
+def _unpacked(raw: int) -> tuple[int, int, int]:
     attrib = raw >> 40 & 0xFF | raw >> 44 & 0xF00
     limit = raw & 0xFFFF | raw >> 32 & 0xF0000
     if attrib & 0x800:

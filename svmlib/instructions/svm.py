@@ -4,6 +4,7 @@ The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-
 itself was not at hand.  What they agree on was also run on both (emulators-run).
 """
 
+from functools import lru_cache
 from struct import Struct
 
 from ..faults import Fault
@@ -79,18 +80,29 @@ def vmload(p: Processor, rax: int) -> None:
     Faults as VMSAVE.
     """
     require_svm(p, "VMLOAD")
-    values = list(VMSAVE_SET.read(_operand_page(p, "VMLOAD", rax)))
+    new, registers = _vmload_image(VMSAVE_SET.image(_operand_page(p, "VMLOAD", rax)))
+    old = VMSAVE_SET.values(p.regs)
+    p.regs.update(registers)
+    p.record("VMLOAD", rax, None, VMSAVE_SET.names, old, new)
+
+
+# Images are decoded once: a run goes through few different ones, and each many times.
+@lru_cache(maxsize=512)
+def _vmload_image(image: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
+    values = list(VMSAVE_SET.read(image))
     for index in _SIGN_EXTENDED:
         values[index] = canonical(values[index])
     for index in _ATTRIBS:
         values[index] &= 0xFFF
     for index in _LOW32:
         values[index] &= 0xFFFF_FFFF
-    new = tuple(values)
-    names = VMSAVE_SET.names
-    old = VMSAVE_SET.values(p.regs)
-    p.regs.update(zip(names, new, strict=True))
-    p.record("VMLOAD", rax, None, names, old, new)
+    return tuple(values), dict(zip(VMSAVE_SET.names, values, strict=True))
+
+
+@lru_cache(maxsize=512)
+def _vmrun_image(image: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
+    values = VMRUN_SET.read(image)
+    return values, dict(zip(VMRUN_SET.names, values, strict=True))
 
 
 def illegal(guest: dict[str, int], intercepts: int, asid: int) -> str | None:
@@ -132,8 +144,7 @@ def vmrun(p: Processor, rax: int) -> None:
     p.saved_host = _HOST_VALUES.values(p.regs)
     names = VMRUN_SET.names
     old = VMRUN_SET.values(p.regs)
-    new = VMRUN_SET.read(page)
-    guest = dict(zip(names, new, strict=True))
+    new, guest = _vmrun_image(VMRUN_SET.image(page))
     if why := illegal(guest, *_word(page, "INTERCEPT_WORD4"), *_word(page, "ASID")):
         p.record("VMRUN", rax)
         vmexit(p, rax, VMEXIT_INVALID, why)

@@ -50,6 +50,12 @@ def states(seed: int, vcpu: int) -> tuple[tuple[int, ...], ...]:
     return tuple(made)
 
 
+@lru_cache(maxsize=256)
+def registers(seed: int, vcpu: int) -> tuple[dict[str, int], ...]:
+    """Return the same states as dicts of REACH, ready to be loaded."""
+    return tuple(dict(zip(REACH, state, strict=True)) for state in states(seed, vcpu))
+
+
 def _value(random: Random, name: str) -> int:
     if name in _FIXED:
         return _FIXED[name]

@@ -77,6 +77,7 @@ class _Thread:
         self.number = number
         self.task: Task = task(machine.host, number, machine.memory)
         self.states = guest.states(machine.host.seed, number)
+        self.registers = guest.registers(machine.host.seed, number)
         self.turn = 0
         self.left = self.states[-1]
         self.swapped = itemgetter(*_SWAPPED_AT)(self.left)
@@ -214,10 +215,10 @@ class Machine:
             self.violation = describe(self, p, "guest_state", name, why, thread.left[at])
             raise _Broken
         new = thread.states[thread.turn]
+        regs.update(thread.registers[thread.turn])
         thread.turn = (thread.turn + 1) % guest.STATES
         thread.left = new
         thread.entries += 1
-        regs.update(zip(guest.REACH, new, strict=True))
         phase, self.trace.phase = self.trace.phase, ""
         p.record("guest", exit_.kind, None, guest.REACH, found, new)
         self.trace.phase = phase
@@ -270,7 +271,7 @@ class Machine:
             name = next(name for name in COMPARED if p.regs[name] != host[name])
             self.violation = left_behind(self, p, name)
             raise _Broken
-        saved = VMSAVE_SET.read(self.memory.page(thread.vcpu._fields["vmcb_pa"]))
+        saved = VMSAVE_SET.read(VMSAVE_SET.image(self.memory.page(thread.vcpu._fields["vmcb_pa"])))
         left = _saved(thread.left)
         if saved == left:
             return
