@@ -63,7 +63,7 @@ def _store(p: Processor, name: str | int, address: int, value: int, size: int) -
 
 def _through_gs(p: Processor, offset: int, fault: Fault) -> Fault:
     field = p.symbols.get(-offset - 1) or f"gs:{offset:#x}"
-    why = f"{field} with GS.base {p.regs['GS.base']:#x}: {fault.why}"
+    why = f"the load or store of {field}: {fault.why}"
     return Fault(fault.vector, why, fault.error_code, fault.address)
 
 

@@ -10,7 +10,7 @@ from ..faults import Fault, Shutdown
 from ..instructions import Cpu, system
 from ..processor import CR4_FSGSBASE, Processor
 from ..registers import MSR
-from .invariants import broken
+from .invariants import broken, owner_of, whose
 from .percpu import NMI_STACK_TOP, PER_CPU_OFFSET, area, this_cpu_read
 
 if TYPE_CHECKING:
@@ -29,10 +29,13 @@ def exception_entry(machine: "Machine", p: Processor, fault: Fault) -> Exception
     base = p.regs["GS.base"]
     if base == area(p.index):
         return fault
-    chain = f"{fault}; its handler needs per-CPU data too, through the same GS.base {base:#x}: #PF, #DF, triple fault"
-    stopped = p.stop(chain)
-    machine.violation = machine.violation or broken(machine, p, "per_cpu", "GS.base", chain)
-    return stopped
+    owner = whose(owner_of(machine, p.index, "GS.base", base))
+    symptom = (
+        f"Triple fault. {fault}. GS.base was {base:#x} ({owner}), and the handler reads its per-CPU data "
+        f"through it, faults too, and so does the next."
+    )
+    machine.violation = machine.violation or broken(machine, p, "per_cpu", "GS.base", symptom)
+    return p.stop(symptom)
 
 
 def nmi(machine: "Machine", p: Processor) -> None:
@@ -41,17 +44,21 @@ def nmi(machine: "Machine", p: Processor) -> None:
         rsp = system.deliver_nmi(p, NMI_IST)
     except Fault as fault:
         raise _stopped(
-            machine, p, "host_stack", "TR.base", f"an NMI finds no stack: {fault}; #DF, triple fault"
+            machine,
+            p,
+            "host_stack",
+            "TR.base",
+            f"Triple fault. An NMI arrived at STGI and found no stack: {fault}.",
         ) from None
     if rsp != area(p.index) + NMI_STACK_TOP:
-        why = f"the NMI handler ran on the stack at {rsp:#x}, which is not this CPU's; TR was not the host's"
+        why = f"An NMI arrived at STGI and ran on the stack at {rsp:#x}, which is not this CPU's: TR was not the host's."
         raise _stopped(machine, p, "host_stack", "TR.base", why)
     cpu = Cpu(p)
     undo = _paranoid_entry(cpu, p)
     found = _read(machine, p, cpu)
     if found != p.index:
         base = p.regs["GS.base"]
-        why = f"the NMI handler on CPU {p.index} read {found:#x} as its CPU number, at GS.base {base:#x}"
+        why = f"An NMI arrived at STGI, and its handler on CPU {p.index} took itself for CPU {found:#x}: GS.base {base:#x}."
         raise _stopped(machine, p, "per_cpu", "GS.base", why)
     undo()
     p.set("IRET", None, None, "RSP", machine.kernel_stack(p.index))
@@ -63,7 +70,9 @@ def _read(machine: "Machine", p: Processor, cpu: Cpu) -> int:
     except Shutdown:
         was = machine.violation
         if was is not None:
-            machine.violation = was._replace(symptom=f"the NMI that waited for STGI: {was.symptom}")
+            machine.violation = was._replace(
+                symptom=f"An NMI arrived at STGI, and its handler died. {was.symptom}"
+            )
         raise
 
 

@@ -96,5 +96,7 @@ def owner_of(machine: "Machine", index: int, register: str, value: int) -> str:
 
 def left_behind(machine: "Machine", p: Processor, register: str) -> Violation:
     """Describe a register that is not the host's when the vCPU is put."""
-    symptom = _SYMPTOMS.get(register) or _SYMPTOMS.get(register.split(".", maxsplit=1)[0], "The host lost a register.")
+    symptom = _SYMPTOMS.get(register) or _SYMPTOMS.get(
+        register.split(".", maxsplit=1)[0], "The host lost a register."
+    )
     return broken(machine, p, "host_state", register, symptom)

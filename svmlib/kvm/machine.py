@@ -143,9 +143,9 @@ class Machine:
                 self._enter(exit_)
             except Shutdown as stop:
                 # The path may have caught it or its violation may not be told yet: a stopped CPU is one either way.
-                self._violate_once("alive", exit_.cpu, f"the machine stopped: {stop}")
+                self._violate_once("alive", exit_.cpu, f"The machine stopped: {stop}")
             except Fault as fault:
-                self._violate_once("alive", exit_.cpu, f"the kernel died of an unexpected {fault}")
+                self._violate_once("alive", exit_.cpu, f"The kernel died of an unexpected {fault}.")
             except Runaway as runaway:
                 self.trace.limit = sys.maxsize
                 self._violate_once("window", exit_.cpu, f"The machine hung: {runaway}.")
