@@ -29,10 +29,11 @@ def grade(
     `handed_in` holds STUDENT/EXERCISE/EXERCISE.ipynb and is copied into the class first. Without it a new
     class is the sample class, and an old one is graded as it is. What is graded and has not changed is kept.
     """
+    folder = release.open_folder(folder)
     scripts = notebooks.scripts(notebooks.ROOT / "solutions") if scripts is None else scripts
     if not scripts:
         raise release.ReleaseError("there are no exercises: solutions/ holds no NN_topic.py")
-    folder = _prepare(folder, scripts, is_sample=handed_in is None)
+    _prepare(folder, scripts, is_sample=handed_in is None)
     received = folder / "received"
     if json.loads((folder / "class.json").read_text(encoding="utf-8"))["sample"]:
         shutil.rmtree(received, ignore_errors=True)
@@ -51,25 +52,23 @@ def grade(
     return [_outcome(folder, row, reasons) for row in checked]
 
 
-def _prepare(folder: Path, scripts: list[Path], *, is_sample: bool) -> Path:
-    """The class folder with its release; a sample class whose release is out of date is made anew."""
-    folder = release.open_folder(folder)
+def _prepare(folder: Path, scripts: list[Path], *, is_sample: bool) -> None:
+    """Release a new class; a sample class whose release is out of date is made anew."""
     if (folder / "class.json").exists():
         was_sample = json.loads((folder / "class.json").read_text(encoding="utf-8"))["sample"]
         if was_sample and not is_sample:
             raise release.ReleaseError(f"{folder} holds the sample class: choose another class folder")
         changed = release.differences(folder, scripts)
         if not changed:
-            return folder
+            return
         if not was_sample:
             raise release.ReleaseError(
                 f"{folder} was released with something else: {', '.join(changed)}. "
                 "Grade it with the course as it was released, or make a new class folder"
             )
         shutil.rmtree(folder)
-        folder = release.open_folder(folder)
+        release.open_folder(folder)
     release.release(folder, scripts, sample=is_sample)
-    return folder
 
 
 def _check(folder: Path, received: Path, exercises: list[str]) -> Iterator[Row]:

@@ -31,7 +31,9 @@ def grade(script: Path, work: Path = WORK) -> Mine:
     )
     empty = nbformat.v4.new_notebook()
     try:
-        mine = submissions.read(_copy(script.stem, work), script.stem)
+        if not (work / f"{script.stem}.ipynb").exists():
+            raise submissions.Unreadable("there is no copy in work/: `make course` puts one there")
+        mine = submissions.read(work, script.stem)
         remarks = submissions.mend(mine, release)
     except submissions.Unreadable as error:
         return Mine(Row("", script.stem, {}, str(error)), empty, source, [])
@@ -46,15 +48,6 @@ def grade(script: Path, work: Path = WORK) -> Mine:
         for name, cell in worth.items()
     }
     return Mine(Row("", script.stem, cells, "", tuple(remarks)), ran, source, untouched)
-
-
-def _copy(exercise: str, work: Path) -> Path:
-    """The folder in work/ with the learner's copy: of several, the one nearest to the top."""
-    copies = sorted(work.rglob(f"{exercise}.ipynb"), key=lambda path: (len(path.parts), path))
-    copies = [path for path in copies if not {".ipynb_checkpoints", "backups"} & set(path.parts)]
-    if not copies:
-        raise submissions.Unreadable("there is no copy in work/: `make course` puts one there")
-    return copies[0].parent
 
 
 def said(cell: NotebookNode) -> list[str]:

@@ -86,6 +86,7 @@ def current(scripts: list[Path]) -> dict[str, Any]:
         else None
     )
     files = sorted(p for p in package.rglob("*") if p.suffix in {".py", ".csv"}) if package else []
+    files = [path for path in files if "views" not in path.parts]  # what is seen decides no mark
     return {
         "svmlib": version("svmlib") if package else "",
         "model": _digest(*(path.read_bytes() for path in files)),
@@ -108,8 +109,8 @@ def differences(folder: Path, scripts: list[Path]) -> list[str]:
 def release(folder: Path, scripts: list[Path], *, sample: bool = False) -> None:
     """Freeze sources and seed in a new class folder, and let nbgrader make the release.
 
-    class.json is written last, so a release that was broken off is made again. Every solution is run once with
-    the class's seed: a class whose own solutions fall short is not released.
+    class.json is written last, so a release that was broken off is made again. Every solution is run once
+    with the class's seed: a class whose own solutions fall short is not released.
     """
     lines = [
         f"c.{name}.{key} = {value!r}\n" for name, keys in SETTINGS.items() for key, value in keys.items()

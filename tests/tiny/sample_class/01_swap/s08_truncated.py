@@ -1,0 +1,5 @@
+"""
+what = "Half a file."
+damage = "truncated"
+failed = "its JSON is cut off"
+"""

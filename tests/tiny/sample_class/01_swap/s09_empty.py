@@ -1,0 +1,5 @@
+"""
+what = "An empty file."
+damage = "empty"
+failed = "an empty file"
+"""

@@ -1,0 +1,5 @@
+"""
+what = "Another file name."
+damage = "renamed"
+failed = "01_swap.ipynb is missing; there is Untitled.ipynb"
+"""
