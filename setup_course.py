@@ -35,6 +35,7 @@ if not OLDEST <= sys.version_info[:2] <= NEWEST:
 
 import argparse
 import hashlib
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -69,23 +70,21 @@ def prefix():
     return VENV
 
 
-def python_in(folder):
-    """The Python of an environment."""
-    if os.name != "nt":
-        return folder / "bin" / "python"
-    scripts = folder / "Scripts" / "python.exe"  # a conda environment has it one folder higher
-    return scripts if scripts.exists() or folder == VENV else folder / "python.exe"
+def python_in(venv):
+    """The Python of a virtual environment."""
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
 
 
 def environment(lock):
     """Bring the environment to what `lock` says, if it is not there already; return its Python."""
     folder, wanted = prefix(), digest(lock)
-    python, stamp = python_in(folder), folder / "svmlib-locks.txt"
+    python = python_in(VENV) if folder == VENV else Path(sys.executable)
+    stamp = folder / "svmlib-locks.txt"
     if python.exists() and stamp.exists() and wanted in stamp.read_text("ascii").split():
         return str(python)
     if folder == VENV and not works(python):
         make_venv()
-    pip_install(python, lock if folder == VENV else missing_from(python, lock))
+    pip_install(python, lock if folder == VENV else missing_from(lock))
     pip(python, ["--no-build-isolation", "--no-deps", "--editable", str(HERE)])
     stamp.write_text("\n".join({wanted, digest(COURSE_LOCK)}) + "\n", "ascii")
     return str(python)
@@ -117,35 +116,28 @@ def make_venv():
 
 def pip_install(python, lock):
     """Install all that a lock names, each file held against its hashes."""
-    total = len(locked(lock.read_text("utf-8")))
-    if total:
+    lines = lock.read_text("utf-8").count("\n")
+    if lines:
         print("Installing the packages of {}: a minute or two, once.".format(lock.name), flush=True)
-        pip(python, ["--require-hashes", "--no-deps", "--progress-bar", "off", "-r", str(lock)], total)
+        pip(python, ["--require-hashes", "--no-deps", "--progress-bar", "off", "-r", str(lock)], lines)
 
 
-def pip(python, arguments, total=0):
-    """Run pip quietly; when it fails, show the end of what it said."""
-    said, seen = [], 0
+def pip(python, arguments, lines=0):
+    """Run pip quietly; on a terminal, show how far it is in a file of `lines`. Of a failure, show the end."""
+    said = []
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
     with subprocess.Popen(command + arguments, **output) as process:
         for line in process.stdout:
             said.append(line)
-            if line.startswith(("Collecting ", "Requirement already")):
-                seen += 1
-                progress("{} of at most {}: {}".format(seen, total, line.split()[1].split("==")[0]), total)
-            elif line.startswith("Installing collected"):
-                progress("unpacking", total)
-    progress("", total)
+            at = re.search(r"\(line (\d+)\)\)$", line)
+            if at and lines and sys.stdout.isatty():
+                print("\r{:3d} %".format(100 * int(at.group(1)) // lines), end="", flush=True)
+            elif line.startswith("Installing collected") and lines and sys.stdout.isatty():
+                print("\runpacking", end="\r", flush=True)
     if process.returncode:
         print("".join(said[-15:]), end="")
         sys.exit("pip stopped with the error above. Check the network and the disk, then do the same again.")
-
-
-def progress(words, total):
-    """Write `words` over the last ones, on a terminal."""
-    if total and sys.stdout.isatty():
-        print("\r\033[K" + words[:70], end="", flush=True)
 
 
 def locked(text):
@@ -157,16 +149,28 @@ def locked(text):
     return entries
 
 
-def missing_from(python, lock):
-    """The lock without what an environment already has: conda's packages stay as conda made them."""
-    ask = "import importlib.metadata as m; print(*(d.name for d in m.distributions()))"
-    answer = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True).stdout
-    present = {re.sub(r"[-_.]+", "-", name).lower() for name in answer.split()}
-    text = "".join(lines for name, lines in locked(lock.read_text("utf-8")).items() if name not in present)
+def missing_from(lock):
+    """The lock without what this conda environment already has: conda's packages stay as conda made them."""
+    present = {
+        re.sub(r"[-_.]+", "-", one.name).lower(): one.version for one in importlib.metadata.distributions()
+    }
+    wanted = locked(lock.read_text("utf-8"))
+    bounds = re.findall(r'"([a-z-]+)>=([0-9.]+)"', (HERE / "pyproject.toml").read_text("utf-8"))
+    for name, bound in bounds:
+        if name in wanted and name in present and numbers(present[name]) < numbers(bound):
+            words = (
+                "This conda environment has {0} {1}, and the course needs {2}. Type: conda install '{0}>={2}'"
+            )
+            sys.exit(words.format(name, present[name], bound))
     missing = HERE / "build" / lock.name
     missing.parent.mkdir(exist_ok=True)
-    missing.write_text(text, "utf-8")
+    missing.write_text("".join(lines for name, lines in wanted.items() if name not in present), "utf-8")
     return missing
+
+
+def numbers(version):
+    """The numbers of a version, to compare."""
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 # The commands

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -177,14 +178,20 @@ def test_a_conda_environment_that_this_python_is_not_of_is_not_used(course):
     assert told.stdout.strip() == str(course / ".venv")
 
 
-def test_in_conda_only_what_is_missing_comes_from_the_lock(tmp_path):
-    lock = tmp_path / "some.lock"
-    lock.write_text(
-        "# head\npytest==1 \\\n    --hash=sha256:0\nno-such-thing==1 \\\n    --hash=sha256:1\n", "utf-8"
+def test_in_conda_only_what_is_missing_comes_from_the_lock(course):
+    (course / "some.lock").write_text(
+        "# head\npytest==1 \\\n    --hash=1\nno-such==1 \\\n    --hash=2\n", "utf-8"
     )
-    missing = setup_course.missing_from(sys.executable, lock)
-    assert missing.read_text("utf-8") == "no-such-thing==1 \\\n    --hash=sha256:1\n"
-    missing.unlink()
+    ask = "import setup_course as s; print(s.missing_from(s.HERE / 'some.lock').read_text('utf-8'), end='')"
+    assert call(sys.executable, "-c", ask, cwd=course).stdout == "no-such==1 \\\n    --hash=2\n"
+
+
+def test_in_conda_what_is_too_old_gets_one_line_with_what_to_type(course):
+    (course / "pyproject.toml").write_text('course = ["tqdm>=1000.1"]', "utf-8")
+    done = call(sys.executable, "-c", "import setup_course as s; s.missing_from(s.COURSE_LOCK)", cwd=course)
+    words = r"This conda environment has tqdm [\d.]+, and the course needs 1000.1. Type: conda install 'tqdm"
+    assert re.match(words, done.stderr)
+    assert one_line(done.stderr)
 
 
 # The commands
