@@ -21,16 +21,18 @@ STYLE = """<style>
 color:inherit}
 .svm table{border-collapse:collapse;margin:6px 0;color:inherit}
 .svm caption{text-align:left;font-size:12px;padding:0 0 2px;color:inherit}
-.svm th,.svm td{padding:1px 8px 1px 6px;text-align:left;vertical-align:baseline;white-space:nowrap;
+.svm th,.svm td{padding:1px 6px 1px 5px;text-align:left;vertical-align:baseline;white-space:nowrap;
 color:inherit;font-size:12px}
 .svm tbody{border-top:1px solid #8888}
 .svm tbody th{font-weight:normal}
 .svm thead th{border-bottom:1px solid #8888}
 .svm td.n{text-align:right}
-.svm small{font-size:10.5px;opacity:.85}
+.svm small{font-size:10px;opacity:.85}
 .svm tr.c{background:rgba(86,180,233,.22);box-shadow:inset 3px 0 #56B4E9}
-.svm tr.c th,.svm tr.c td{font-weight:bold}
+.svm tr.c th,.svm tr.c td:nth-child(2){font-weight:bold}
 .svm tr.c small{font-weight:normal}
+.svm td:nth-child(4){font:11px var(--jp-ui-font-family,sans-serif)}
+.svm td:nth-child(4) code{font-size:11px}
 .svm .o{display:inline-block;border-radius:3px;padding:0 5px;
 font:11.5px/1.45 var(--jp-ui-font-family,sans-serif)}
 .svm .f span{display:inline-block;margin:0 12px 2px 0;white-space:nowrap}
@@ -40,7 +42,7 @@ OWNERS
 .svm-steps.widget-select{flex-direction:column;align-items:stretch;height:auto}
 .svm-steps.widget-select>label{text-align:left;width:auto;max-width:none;overflow:visible}
 .svm-steps.widget-select>select{font-family:var(--jp-code-font-family,monospace);font-size:12px;flex:none}
-.svm-pane .widget-html-content{line-height:1.45;white-space:normal}
+.svm-pane .widget-html-content{line-height:1.45;white-space:normal;overflow-x:auto}
 </style>""".replace(
     "OWNERS",
     "\n".join(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..kvm import Violation
 
 
-HEADS = ("group", "register", "value", "whose", "in this step")
+HEADS = ("register", "value", "whose", "in this step")
 
 
 def pane(
@@ -31,9 +31,12 @@ def pane(
 
 def option(frame: Frame, vmcbs: Collection[int] = ()) -> str:
     """Return the step's line in the list: number, event, operand, and the path's function."""
-    page = page_name(frame.step, vmcbs)
-    side = "guest" if frame.step.side == "guest" else frame.step.phase or "kernel"
-    return f"{frame.k:>3} {operation(frame.step, page)} · {side}"
+    step = frame.step
+    operand = page_name(step, vmcbs) or (
+        f"{step.operand:#x}" if isinstance(step.operand, int) else step.operand
+    )
+    where = "guest" if step.side == "guest" else step.phase or "kernel"
+    return f"{frame.k:>3} {step.event}{f' {operand}' if operand else ''} · {where}"
 
 
 def _headline(frame: Frame, page: str) -> str:
@@ -67,28 +70,26 @@ def state_table(frame: Frame, rows: Sequence[Row], at_fault: str = "") -> str:
     changed = {name: old for name, old, _ in frame.step.changes}
     count = sum(any(name in changed for name in row.names) for row in rows)
     bodies = []
-    for group, members in groupby(rows, key=lambda row: row.group):
-        lines = [_line(frame, row, changed, at_fault) for row in members]
-        head = f'<th scope="rowgroup" rowspan="{len(lines)}">{escape(group)}</th>'
-        lines[0] = lines[0].replace(">", f">{head}", 1)
-        bodies.append(f"<tbody>{''.join(lines)}</tbody>")
+    for _, members in groupby(rows, key=lambda row: row.group):
+        lines = "".join(_line(frame, row, changed, at_fault) for row in members)
+        bodies.append(f"<tbody>{lines}</tbody>")
     heads = "".join(f'<th scope="col">{text}</th>' for text in HEADS)
     caption = f"CPU {frame.step.cpu} after step {frame.k}: {count or 'none'} of these {len(rows)} changed"
     return f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead>{''.join(bodies)}</table>"
 
 
 def _line(frame: Frame, row: Row, changed: dict[str, int], at_fault: str) -> str:
-    label, _, parts = row.label.partition(" ")
-    label = f"{escape(label)} <small>{escape(parts)}</small>" if parts else escape(label)
+    label = f"{row.label} <small>{row.note}</small>" if row.note else row.label
     value = " ".join(number(frame.values[name]) for name in row.names)
     owners = dict.fromkeys(frame.owners[name] for name in row.names)
     whose = " ".join(owner_mark(owner) for owner in owners)
     is_changed = any(name in changed for name in row.names)
-    note = "✱ changed from " + " ".join(number(changed.get(name, frame.values[name])) for name in row.names)
-    notes = ([note] if is_changed else []) + (["✖ at fault"] if at_fault in row.names else [])
+    old = " ".join(number(changed.get(name, frame.values[name])) for name in row.names)
+    notes = [f"<b>✱ changed</b> from <code>{old}</code>"] if is_changed else []
+    notes += ["<b>✖ at fault</b>"] if at_fault in row.names else []
     mark = ' class="c"' if is_changed else ""
-    cells = "".join(f"<td>{cell}</td>" for cell in (value, whose, "<br>".join(notes)))
-    return f'<tr{mark}><th scope="row">{label}</th>{cells}</tr>'
+    said = "<br>".join(notes)
+    return f'<tr{mark}><th scope="row">{label}</th><td>{value}</td><td>{whose}</td><td>{said}</td></tr>'
 
 
 def alert(violation: "Violation") -> str:

@@ -15,10 +15,11 @@ _GROUPS = {
 
 
 class Row(NamedTuple):
-    """A line of a state table: its group, its label, and the registers whose values it shows."""
+    """A line of a state table: its group, its label with a note, and the registers whose values it shows."""
 
     group: str
     label: str
+    note: str
     names: tuple[str, ...]
 
 
@@ -31,9 +32,10 @@ def row(name: str) -> Row:
     if stem in _SEGMENTS and part in ("", "hidden"):
         names = tuple(f"{stem}.{each}" for each in ("selector", "attrib", "limit"))
         if part:
-            return Row(stem, f"{stem} selector, attrib, limit", names)
-        return Row(stem, f"{stem} base, selector, attrib, limit", (f"{stem}.base", *names))
-    return Row(_GROUPS.get(name, stem), register(name).name, (name,))
+            return Row(stem, stem, "selector attrib limit", names)
+        return Row(stem, stem, "base selector attrib limit", (f"{stem}.base", *names))
+    group = _GROUPS.get(name, stem)
+    return Row(group, register(name).name, "" if group in name else group, (name,))
 
 
 #: What VMSAVE moves, and TSC_AUX, which nothing of SVM does.

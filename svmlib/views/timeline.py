@@ -40,7 +40,7 @@ def _owner(*names: str) -> Callable[[Frame], str]:
     return of
 
 
-#: What must be right at STGI (GS base, TR), in user space (its state), and what tells whether an event can hit.
+#: What has to be right at STGI (GS base, TR) and in user space (the rest), and whether an event can hit.
 LANES = (
     Lane("GIF", lambda frame: str(frame.step.gif)),
     Lane("IF", lambda frame: str(frame.interrupts)),
@@ -104,7 +104,8 @@ _PATTERNS = (
     f'patternTransform="rotate(45)"><rect width="7" height="7" fill="{OWNERS["guest"][1]}"/>'
     '<rect width="1.5" height="7" fill="#000000" fill-opacity=".3"/></pattern>'
     '<pattern id="svm-mixed" width="7" height="7" patternUnits="userSpaceOnUse">'
-    f'<rect width="7" height="7" fill="{OWNERS["neither"][1]}"/><circle cx="3" cy="3" r="1"/></pattern></defs>'
+    f'<rect width="7" height="7" fill="{OWNERS["neither"][1]}"/><circle cx="3" cy="3" r="1"/></pattern>'
+    "</defs>"
 )
 
 

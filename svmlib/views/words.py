@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 
 from ..memory import PAGE
 from ..trace import Step
+from .fields import written
 
 _READS = ("RDMSR", "MOV r,m", "MOV r,Sreg", "SLDT", "STR", "RDFSBASE", "RDGSBASE")
 _CARRIED = "FS, GS, LDTR, TR, KernelGSBase, the SYSCALL and the SYSENTER registers"
@@ -87,9 +88,10 @@ def memory_written(step: Step, page: str) -> str:
     """Say how many bytes the step stored, and where; "" where it stored none."""
     if not step.memory:
         return ""
-    size = sum(len(new) for _, _, new in step.memory)
+    where = written(step)
+    size = sum(stop - start for start, stop in where)
     first = step.memory[0][0]
-    spans = ", ".join(f"{pa % PAGE:#x}–{pa % PAGE + len(new) - 1:#x}" for pa, _, new in step.memory)
     unit = "byte" if size == 1 else "bytes"
     name = f", {page}" if page else ""
-    return f"{size} {unit} → page {first - first % PAGE:#x}{name}, at {spans}"
+    at = f"{where[0][0]:#x}" if len(where) == 1 else f"{len(where)} places from {where[0][0]:#x}"
+    return f"{size} {unit} → page {first - first % PAGE:#x}{name}, at {at}"
