@@ -265,7 +265,7 @@ def test_a_fresh_clone_opens_with_make_course_and_again_in_no_time(tmp_path):
     listed = call(require("git"), "ls-files", "-z")
     if listed.returncode:
         pytest.skip("not a git checkout, so what belongs to a clone is not known")
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in filter(lambda name: name and (HERE / name).exists(), listed.stdout.split("\0")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(HERE / name, tmp_path / name)
     first = call(require("make"), "course", "OPEN=0", cwd=tmp_path)
