@@ -79,7 +79,9 @@ def _check(folder: Path, received: Path, exercises: list[str]) -> Iterator[Row]:
         target = folder / "submitted" / student / exercise
         try:
             if place.is_file():
-                raise submissions.Unreadable(f"not where it belongs: {student}/{exercise}/{place.name}")
+                raise submissions.Unreadable(
+                    f"it belongs one folder deeper: {student}/{exercise}/{place.name}"
+                )
             if exercise not in exercises:
                 raise submissions.Unreadable("there is no such exercise in this class")
             if not re.fullmatch(r"\w[\w.@-]*", student):
