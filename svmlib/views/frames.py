@@ -1,6 +1,6 @@
 """A trace as frames, one a step: the registers after it, whose they are, and the path's bill so far."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..trace import Step, Trace
@@ -17,10 +17,17 @@ class Frame(NamedTuple):
     #: The registers that were asked for, and the owner of each: "host", "guest", "swapped", "neither".
     values: dict[str, int]
     owners: dict[str, str]
+    #: Of those, the ones whose value both sides had; they count as the host's.
+    both: frozenset[str]
     interrupts: int
     #: Steps of the path so far and what they cost: (low, nominal, high) ticks, or None without prices.
     path_steps: int
     ticks: tuple[float, float, float] | None
+
+    def owners_of(self, names: Iterable[str]) -> list[str]:
+        """Return the owners of `names` together, each once; what both sides had goes with the others."""
+        telling = [self.owners[name] for name in names if name not in self.both]
+        return list(dict.fromkeys(telling)) or ["host"]
 
 
 class _Cpu:
@@ -69,8 +76,9 @@ def frames(trace: Trace, names: Sequence[str], prices: Any = None) -> Iterator[F
                 ticks = _add(ticks, prices.of(step), step.times)
         values = {name: cpu.state[name] for name in names}
         owners = {name: cpu.owner(name) for name in names}
+        both = frozenset(n for n in names if owners[n] == "host" and values[n] in trace.guest.get(n, ()))
         interrupts = int(bool(cpu.state["RFLAGS"] & _RFLAGS_IF))
-        yield Frame(k, step, values, owners, interrupts, path_steps, None if prices is None else ticks)
+        yield Frame(k, step, values, owners, both, interrupts, path_steps, None if prices is None else ticks)
 
 
 def _add(ticks: tuple[float, float, float], price: Any, times: int) -> tuple[float, float, float]:

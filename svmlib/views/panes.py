@@ -35,6 +35,8 @@ def option(frame: Frame, vmcbs: Collection[int] = ()) -> str:
     operand = page_name(step, vmcbs) or (
         f"{step.operand:#x}" if isinstance(step.operand, int) else step.operand
     )
+    if step.event == "shutdown":
+        operand = ""
     where = "guest" if step.side == "guest" else step.phase or "kernel"
     return f"{frame.k:>3} {step.event}{f' {operand}' if operand else ''} · {where}"
 
@@ -81,8 +83,7 @@ def state_table(frame: Frame, rows: Sequence[Row], at_fault: str = "") -> str:
 def _line(frame: Frame, row: Row, changed: dict[str, int], at_fault: str) -> str:
     label = f"{row.label} <small>{row.note}</small>" if row.note else row.label
     value = " ".join(number(frame.values[name]) for name in row.names)
-    owners = dict.fromkeys(frame.owners[name] for name in row.names)
-    whose = " ".join(owner_mark(owner) for owner in owners)
+    whose = " ".join(owner_mark(owner) for owner in frame.owners_of(row.names))
     is_changed = any(name in changed for name in row.names)
     old = " ".join(number(changed.get(name, frame.values[name])) for name in row.names)
     notes = [f"<b>✱ changed</b> from <code>{old}</code>"] if is_changed else []

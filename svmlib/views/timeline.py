@@ -34,8 +34,8 @@ class Lane(NamedTuple):
 
 def _owner(*names: str) -> Callable[[Frame], str]:
     def of(frame: Frame) -> str:
-        owners = {frame.owners[name] for name in names}
-        return owners.pop() if len(owners) == 1 else "mixed"
+        owners = frame.owners_of(names)
+        return owners[0] if len(owners) == 1 else "mixed"
 
     return of
 

@@ -42,7 +42,7 @@ _MEANS = {
     "SYSCALL": "into the kernel again",
     "user code": "the host's thread moves its own FS and GS bases, as it may",
     "switch_to": "the host's scheduler puts a thread on this CPU",
-    "shutdown": "the processor stops",
+    "shutdown": "the processor executes nothing any more",
 }
 
 
@@ -63,7 +63,9 @@ def operation(step: Step, page: str = "") -> str:
     operand = f"{step.operand:#x}" if isinstance(step.operand, int) else step.operand or ""
     if page:
         operand += f" ({page})"
-    if step.event in ("#GP", "#PF", "#UD", "shutdown"):
+    if step.event == "shutdown":
+        return step.event
+    if step.event.startswith("#") and step.event != "#VMEXIT":
         return f"{step.event}: {operand}"
     text = f"{step.event} {operand}".strip()
     if step.times > 1:
