@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Set the course up, then do what was asked: course, test, grade, reset, notebooks or lock.
+"""Set the course up, then do what was asked: course, test, grade, reset and a few more.
 
 It needs nothing but Python. It is written so that every Python can read it, hence no f-strings and no
 annotations: the wrong one gets a line that says what to type.
@@ -262,6 +262,13 @@ def reset(options, _):
     print(copies.reset(HERE, HERE / "work", options.notebook))
 
 
+def benchmark(*_):
+    """Measure how fast the model is."""
+    python = environment(COURSE_LOCK)
+    for script in sorted((HERE / "benchmarks").glob("*.py")):
+        run([python, script], "The benchmark {} failed".format(script.name))
+
+
 def lock(_, for_uv):
     """Resolve pyproject.toml again for all systems and Pythons, and write both locks."""
     python = environment(TEST_LOCK)
@@ -294,7 +301,7 @@ def main():
     )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     add = {}
-    for command in (course, test, grade, reset, notebooks, lock):
+    for command in (course, test, grade, reset, notebooks, benchmark, lock):
         about = {"help": command.__doc__, "description": command.__doc__}
         add[command] = commands.add_parser(command.__name__, **about)
         add[command].set_defaults(run=command)
