@@ -64,7 +64,7 @@ def said(cell: NotebookNode) -> list[str]:
 def text(mine: Mine) -> str:
     """The report on one exercise: points, what the checks said, what is missing, how to mark the answer."""
     row = mine.row
-    lines = [f"{row.exercise}: {row}"]
+    lines = [f"{row.exercise}: {row.reason or row}"]
     if mine.untouched:
         lines.append(f"  not begun: {', '.join(mine.untouched)}")
     lines += [f"  {remark}" for remark in row.remarks]
