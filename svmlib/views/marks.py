@@ -31,8 +31,8 @@ color:inherit;font-size:12px}
 .svm tr.c{background:rgba(86,180,233,.22);box-shadow:inset 3px 0 #56B4E9}
 .svm tr.c th,.svm tr.c td:nth-child(2){font-weight:bold}
 .svm tr.c small{font-weight:normal}
-.svm td:nth-child(4){font:11px var(--jp-ui-font-family,sans-serif)}
-.svm td:nth-child(4) code{font-size:11px}
+.svm .state td:nth-child(4){font:11px var(--jp-ui-font-family,sans-serif)}
+.svm .state td:nth-child(4) code{font-size:11px}
 .svm .o{display:inline-block;border-radius:3px;padding:0 5px;
 font:11.5px/1.45 var(--jp-ui-font-family,sans-serif)}
 .svm .f span{display:inline-block;margin:0 12px 2px 0;white-space:nowrap}

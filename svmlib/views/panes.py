@@ -77,7 +77,8 @@ def state_table(frame: Frame, rows: Sequence[Row], at_fault: str = "") -> str:
         bodies.append(f"<tbody>{lines}</tbody>")
     heads = "".join(f'<th scope="col">{text}</th>' for text in HEADS)
     caption = f"CPU {frame.step.cpu} after step {frame.k}: {count or 'none'} of these {len(rows)} changed"
-    return f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead>{''.join(bodies)}</table>"
+    head = f"<caption>{caption}</caption><thead><tr>{heads}</tr></thead>"
+    return f'<table class="state">{head}{"".join(bodies)}</table>'
 
 
 def _line(frame: Frame, row: Row, changed: dict[str, int], at_fault: str) -> str:

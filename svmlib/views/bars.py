@@ -1,0 +1,141 @@
+"""Bills side by side: stacked bars with their intervals, and the same numbers as a table."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+from .marks import STYLE, Html, table
+
+_LEFT, _RIGHT, _WIDTH, _ROW, _BAR, _TOP = 170, 190, 780, 40, 20, 30
+#: Fill, colour of the text on it, and the stroke that is drawn over the fill, "" for none.
+_LOOKS = (
+    ("#0072B2", "#FFFFFF", ""),
+    ("#E69F00", "#000000", "M0 8L8 0"),
+    ("#56B4E9", "#000000", "M4 0V8"),
+    ("#CC79A7", "#000000", "M0 0L8 8"),
+    ("#009E73", "#FFFFFF", "M0 4H8"),
+    ("#F0E442", "#000000", "M0 4H8M4 0V8"),
+)
+
+
+class _Ticks(NamedTuple):
+    low: float
+    nominal: float
+    high: float
+
+
+def compare_bars(
+    bills: Mapping[str, Mapping[str, Any]], title: str = "Ticks by path", unit: str = "ticks"
+) -> Html:
+    """Draw `bills`, name -> part -> number, as stacked bars with low–high whiskers, and as a table.
+
+    A number is one number, (low, nominal, high), or anything with these three attributes, as `Bill.by_part()`
+    gives.  ValueError where there is nothing to draw.
+    """
+    read = {name: {part: _ticks(value) for part, value in parts.items()} for name, parts in bills.items()}
+    parts = tuple(dict.fromkeys(part for each in read.values() for part in each))
+    if not parts:
+        raise ValueError(
+            "no bills to compare; give name -> part -> ticks, or (low, nominal, high) for the ticks"
+        )
+    return Html(
+        f'{STYLE}<div class="svm">{_svg(read, parts, title, unit)}{_table(read, parts, title, unit)}</div>'
+    )
+
+
+def _ticks(value: Any) -> _Ticks:
+    if isinstance(value, int | float):
+        return _Ticks(value, value, value)
+    if hasattr(value, "nominal"):
+        return _Ticks(value.low, value.nominal, value.high)
+    return _Ticks(*value)
+
+
+def _total(parts: Mapping[str, _Ticks]) -> _Ticks:
+    low, nominal, high = (sum(column) for column in zip(*parts.values(), strict=True)) if parts else (0, 0, 0)
+    return _Ticks(low, nominal, high)
+
+
+def _svg(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title: str, unit: str) -> str:
+    height = _TOP + _ROW * len(bills) + 34
+    most = max(_total(each).high for each in bills.values()) or 1
+    scale = (_WIDTH - _LEFT - _RIGHT) / most
+    looks = {part: at for at, part in enumerate(parts)}
+    rows = "".join(
+        _row(name, each, looks, scale, _TOP + _ROW * at) for at, (name, each) in enumerate(bills.items())
+    )
+    said = "; ".join(f"{name}: {_said(_total(each))} {unit}" for name, each in bills.items())
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
+        'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">'
+        f"<title>{escape(title)}</title><desc>{escape(said)}.</desc>{_patterns(len(parts))}"
+        f'<rect width="{_WIDTH}" height="{height}" fill="#FFFFFF"/>'
+        f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>'
+        f"{rows}{_legend(parts, height - 14)}</svg>"
+    )
+
+
+def _patterns(count: int) -> str:
+    made = []
+    for at in range(count):
+        fill, _, path = _LOOKS[at % len(_LOOKS)]
+        made.append(
+            f'<pattern id="svm-bar{at}" width="8" height="8" patternUnits="userSpaceOnUse"><rect width="8" '
+            f'height="8" fill="{fill}"/><path d="{path}" stroke="#000000" stroke-opacity=".35"/></pattern>'
+        )
+    return f"<defs>{''.join(made)}</defs>"
+
+
+def _row(name: str, parts: Mapping[str, _Ticks], looks: Mapping[str, int], scale: float, y: int) -> str:
+    drawn = [f'<text x="{_LEFT - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>']
+    x = float(_LEFT)
+    for part, ticks in parts.items():
+        width = ticks.nominal * scale
+        drawn.append(_segment(x, y, width, looks[part], part, ticks))
+        x += width
+    total = _total(parts)
+    low, high, middle = _LEFT + total.low * scale, _LEFT + total.high * scale, y + _BAR + 6
+    drawn.append(
+        f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8" '
+        f'stroke="#000000" stroke-width="1.5"/><text x="{max(x, high) + 8:.1f}" y="{y + 15}">'
+        f"{_said(total)}</text>"
+    )
+    return "".join(drawn)
+
+
+def _segment(x: float, y: int, width: float, look: int, part: str, ticks: _Ticks) -> str:
+    fill, colour, path = _LOOKS[look % len(_LOOKS)]
+    label = next((text for text in (part, f"{ticks.nominal:,.0f}") if width > 7 * len(text) + 6), "")
+    halo = f' stroke="{fill}" stroke-width="4" paint-order="stroke"' if path else ""
+    return (
+        f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="url(#svm-bar{look})" '
+        f'stroke="#000000" stroke-width=".7"><title>{escape(part)}: {_said(ticks)}</title></rect>'
+        f'<text x="{x + width / 2:.1f}" y="{y + 14}" text-anchor="middle" fill="{colour}"{halo}>'
+        f"{escape(label)}</text>"
+    )
+
+
+def _legend(parts: Sequence[str], y: int) -> str:
+    drawn, x = [], 8
+    for at, part in enumerate(parts):
+        drawn.append(
+            f'<rect x="{x}" y="{y - 10}" width="16" height="12" fill="url(#svm-bar{at})" stroke="#000000"/>'
+            f'<text x="{x + 21}" y="{y}">{escape(part)}</text>'
+        )
+        x += 36 + 7 * len(part)
+    return "".join(drawn) + f'<text x="{x + 8}" y="{y}">├─┤ from every price low to every price high</text>'
+
+
+def _said(ticks: _Ticks) -> str:
+    if ticks.low == ticks.high:
+        return f"{ticks.nominal:,.0f}"
+    return f"{ticks.nominal:,.0f} ({ticks.low:,.0f}–{ticks.high:,.0f})"
+
+
+def _table(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title: str, unit: str) -> str:
+    zero = _Ticks(0, 0, 0)
+    body = [
+        (name, *(_said(each.get(part, zero)) for part in parts), _said(_total(each)))
+        for name, each in bills.items()
+    ]
+    return table(f"{title}: {unit}, nominal (low–high)", ("path", *parts, "total"), body)
