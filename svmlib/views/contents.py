@@ -19,7 +19,7 @@ _HEAD = ("notebook", "kind", "difficulty", "minutes", "you")
 
 
 def contents(rows: Iterable["Row"]) -> Html:
-    """Return the table of notebooks, each a link to the file beside this one; `rows` are progress.overview()'s."""
+    """Return the table of notebooks, each linked to its file beside this one; `rows`: progress.overview()."""
     lines = [_line(row) for row in rows]
     if not lines:
         return Html(f'{STYLE}<div class="svm">{_NOWHERE}</div>')
