@@ -60,6 +60,7 @@ def _svg(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title:
     height = _TOP + _ROW * len(bills) + 34
     most = max(_total(each).high for each in bills.values()) or 1
     scale = (_WIDTH - _LEFT - _RIGHT) / most
+    whiskers = any(_total(each).low < _total(each).high for each in bills.values())
     looks = {part: at for at, part in enumerate(parts)}
     rows = "".join(
         _row(name, each, looks, scale, _TOP + _ROW * at) for at, (name, each) in enumerate(bills.items())
@@ -71,7 +72,7 @@ def _svg(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title:
         f"<title>{escape(title)}</title><desc>{escape(said)}.</desc>{_patterns(len(parts))}"
         f'<rect width="{_WIDTH}" height="{height}" fill="#FFFFFF"/>'
         f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>'
-        f"{rows}{_legend(parts, height - 14)}</svg>"
+        f"{rows}{_legend(parts, height - 14, whiskers=whiskers)}</svg>"
     )
 
 
@@ -95,11 +96,10 @@ def _row(name: str, parts: Mapping[str, _Ticks], looks: Mapping[str, int], scale
         x += width
     total = _total(parts)
     low, high, middle = _LEFT + total.low * scale, _LEFT + total.high * scale, y + _BAR + 6
-    drawn.append(
-        f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8" '
-        f'stroke="#000000" stroke-width="1.5"/><text x="{max(x, high) + 8:.1f}" y="{y + 15}">'
-        f"{_said(total)}</text>"
-    )
+    if low < high:
+        whisker = f"M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8"
+        drawn.append(f'<path d="{whisker}" stroke="#000000" stroke-width="1.5"/>')
+    drawn.append(f'<text x="{max(x, high) + 8:.1f}" y="{y + 15}">{_said(total)}</text>')
     return "".join(drawn)
 
 
@@ -115,15 +115,17 @@ def _segment(x: float, y: int, width: float, look: int, part: str, ticks: _Ticks
     )
 
 
-def _legend(parts: Sequence[str], y: int) -> str:
+def _legend(parts: Sequence[str], y: int, *, whiskers: bool) -> str:
     drawn, x = [], 8
     for at, part in enumerate(parts):
         drawn.append(
             f'<rect x="{x}" y="{y - 10}" width="16" height="12" fill="url(#svm-bar{at})" stroke="#000000"/>'
             f'<text x="{x + 21}" y="{y}">{escape(part)}</text>'
         )
-        x += 36 + 7 * len(part)
-    return "".join(drawn) + f'<text x="{x + 8}" y="{y}">├─┤ from every price low to every price high</text>'
+        x += 40 + 8 * len(part)
+    if whiskers:
+        drawn.append(f'<text x="{x + 8}" y="{y}">├─┤ from every price low to every price high</text>')
+    return "".join(drawn)
 
 
 def _said(ticks: _Ticks) -> str:

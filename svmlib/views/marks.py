@@ -26,7 +26,7 @@ color:inherit;font-size:12px}
 .svm tbody{border-top:1px solid #8888}
 .svm tbody th{font-weight:normal}
 .svm thead th{border-bottom:1px solid #8888}
-.svm td.n{text-align:right}
+.svm table.n th+th,.svm table.n td{text-align:right}
 .svm small{font-size:10px;opacity:.85}
 .svm tr.c{background:rgba(86,180,233,.22);box-shadow:inset 3px 0 #56B4E9}
 .svm tr.c th,.svm tr.c td:nth-child(2){font-weight:bold}
@@ -85,9 +85,9 @@ def table(caption: str, head: Iterable[str], body: Iterable[Iterable[str]]) -> s
     head_cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     rows = []
     for first, *others in body:
-        cells = "".join(f'<td class="n">{escape(cell)}</td>' for cell in others)
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
         rows.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     return (
-        f"<table><caption>{escape(caption)}</caption><thead><tr>{head_cells}</tr></thead>"
+        f'<table class="n"><caption>{escape(caption)}</caption><thead><tr>{head_cells}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )

@@ -4,16 +4,16 @@ from collections.abc import Callable, Collection
 from html import escape
 
 from ..memory import PAGE
-from .fields import FIELDS, Field, stretches
+from .fields import FIELDS, STORED, Field, stretches
 from .marks import Html
 
-_WIDE, _BYTE, _LEFT, _ROW, _TOP, _LABELS = 64, 7, 58, 18, 30, 340
+_WIDE, _BYTE, _LEFT, _ROW, _TOP, _LABELS = 64, 6, 58, 18, 30, 440
 #: Carrier -> fill, and the letter that stands for it.
 _LOOKS = {
     "VMSAVE": ("#E69F00", "S", "VMSAVE and VMLOAD"),
     "VMRUN": ("#56B4E9", "R", "VMRUN and #VMEXIT"),
     "control": ("#DDDDDD", "c", "control area"),
-    "other": ("#FFFFFF", "·", "software, or not in use"),
+    "other": ("#FFFFFF", "–", "software, or not in use"),
 }
 _MARK = ("#E69F00", "✱")
 #: A field -> its fill and the letter in it.
@@ -28,20 +28,26 @@ def vmcb_map() -> Html:
     return _draw(title, lambda field: _LOOKS[_carrier(field)][:2], key, carried)
 
 
-def footprint(before: bytes, after: bytes, at: int = 0) -> Html:
-    """Draw the page and mark the fields whose bytes differ between `before` and `after`, two images of it.
+def footprint(before: bytes = b"", after: bytes = b"", at: int = 0) -> Html:
+    """Draw a VMCB page and mark the fields whose bytes differ between `before` and `after`, two images of it.
 
-    Parts of a page will do, when `at` is the offset of their first byte: `footprint(old, new, pa % 4096)` draws
-    what a step's `memory` holds.  ValueError when the images are not of one size, or do not fit into a page.
+    Parts of a page will do when `at` is the offset of their first byte: `footprint(old, new, pa % 4096)`
+    draws what a step's `memory` holds.  Without images it marks what any VMSAVE stores.  ValueError when the images
+    are not of one size, or do not fit into a page.
     """
     if len(before) != len(after) or at + len(before) > PAGE:
         sizes = f"{len(before)} and {len(after)} bytes at {at:#x}"
         raise ValueError(f"{sizes} are not two images of one part of a page of {PAGE} bytes")
     differ = {at + i for i, (old, new) in enumerate(zip(before, after, strict=True)) if old != new}
     hit = {f for f in FIELDS if not differ.isdisjoint(range(f.offset, f.offset + f.size))}
-    places = len(stretches(hit))
-    title = f"Written: {len(hit)} fields, {sum(field.size for field in hit)} bytes in {places} places"
     key = f"{_MARK[1]}: a field with bytes that differ; the others are as they were"
+    if not after:
+        hit, key = (
+            set(STORED["VMSAVE"]),
+            f"{_MARK[1]}: what VMSAVE stores; the bytes between stay as they were",
+        )
+    size, places = sum(field.size for field in hit), len(stretches(hit))
+    title = f"Written: {len(hit)} fields, {size} bytes in {places} places"
 
     def look(field: Field) -> tuple[str, str]:
         return _MARK if field in hit else ("#FFFFFF", "")
@@ -104,5 +110,5 @@ def _box(field: Field, look: _Look, x: int, y: int) -> str:
 
 
 def _gap(first: int, stop: int, y: int) -> str:
-    text = f"{first:#05x}–{stop - 1:#05x}: {stop - first} bytes that hold nothing here"
+    text = f"{first:#05x}–{stop - 1:#05x}: {stop - first} bytes with no field of the table"
     return f'<text x="{_LEFT}" y="{y + 12}" fill="#555555">{text}</text>'

@@ -47,8 +47,8 @@ def what_if(
 ) -> widgets.VBox:
     """Show sliders for prices and the share of exits to user space, over bars that compare the paths.
 
-    `counts` is path -> "kernel" and "user" -> event -> times, or the Bill of such an exit; `prices` is a price
-    list.  Needs a kernel: each change draws the bars anew.
+    `counts` is path -> "kernel" and "user" -> event -> times, or the Bill of such an exit.
+    `prices` is a price list.  Needs a kernel: each change draws the bars anew.
     """
     vectors = {
         path: {kind: getattr(value, "events", value) for kind, value in kinds.items()}
