@@ -32,8 +32,8 @@ def footprint(before: bytes = b"", after: bytes = b"", at: int = 0) -> Html:
     """Draw a VMCB page and mark the fields whose bytes differ between `before` and `after`, two images of it.
 
     Parts of a page will do when `at` is the offset of their first byte: `footprint(old, new, pa % 4096)`
-    draws what a step's `memory` holds.  Without images it marks what any VMSAVE stores.  ValueError when the images
-    are not of one size, or do not fit into a page.
+    draws what a step's `memory` holds.  Without images it marks what any VMSAVE stores.  ValueError when the
+    images are not of one size, or do not fit into a page.
     """
     if len(before) != len(after) or at + len(before) > PAGE:
         sizes = f"{len(before)} and {len(after)} bytes at {at:#x}"
