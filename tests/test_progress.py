@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from svmlib import __version__, progress
 
 
