@@ -239,7 +239,7 @@ def test_wrong_choices_are_named(good):
 
 def test_registers_can_be_chosen(good):
     told = lines_of(panes_of(good, registers=["TR", "LSTAR", "RIP"])[5])
-    assert list(told) == ["TR base selector attrib limit", "LSTAR SYSCALL", "RIP"]
+    assert list(told) == ["TR base sel attrib limit", "LSTAR SYSCALL", "RIP"]
 
 
 def test_what_a_trace_holds_is_escaped():

@@ -21,7 +21,7 @@ STYLE = """<style>
 color:inherit}
 .svm table{border-collapse:collapse;margin:6px 0;color:inherit}
 .svm caption{text-align:left;font-size:12px;padding:0 0 2px;color:inherit}
-.svm th,.svm td{padding:1px 6px 1px 5px;text-align:left;vertical-align:baseline;white-space:nowrap;
+.svm th,.svm td{padding:1px 5px 1px 4px;text-align:left;vertical-align:baseline;white-space:nowrap;
 color:inherit;font-size:12px}
 .svm tbody{border-top:1px solid #8888}
 .svm tbody th{font-weight:normal}
@@ -43,6 +43,7 @@ OWNERS
 .svm-steps.widget-select>label{text-align:left;width:auto;max-width:none;overflow:visible}
 .svm-steps.widget-select>select{font-family:var(--jp-code-font-family,monospace);font-size:12px;flex:none}
 .svm-pane .widget-html-content{line-height:1.45;white-space:normal;overflow-x:auto}
+.svm-pane .widget-html{min-width:0;max-width:100%}
 </style>""".replace(
     "OWNERS",
     "\n".join(

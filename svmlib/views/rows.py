@@ -32,8 +32,8 @@ def row(name: str) -> Row:
     if stem in _SEGMENTS and part in ("", "hidden"):
         names = tuple(f"{stem}.{each}" for each in ("selector", "attrib", "limit"))
         if part:
-            return Row(stem, stem, "selector attrib limit", names)
-        return Row(stem, stem, "base selector attrib limit", (f"{stem}.base", *names))
+            return Row(stem, stem, "sel attrib limit", names)
+        return Row(stem, stem, "base sel attrib limit", (f"{stem}.base", *names))
     group = _GROUPS.get(name, stem)
     return Row(group, register(name).name, "" if group in name else group, (name,))
 

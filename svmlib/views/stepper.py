@@ -48,14 +48,14 @@ def stepper(
     select = widgets.Select(options=names, rows=listed, description="Steps", index=0)
     # JupyterLab takes the arrow keys away from a list, but not from a field.
     row = widgets.BoundedIntText(value=0, min=0, max=len(names) - 1, description="Row (keys ↑ ↓)")
-    select.layout = widgets.Layout(width="100%", height="auto")
-    row.layout, row.style = widgets.Layout(width="170px"), {"description_width": "95px"}
+    select.layout = widgets.Layout(width="auto", height="auto")
+    row.layout, row.style = widgets.Layout(width="190px"), {"description_width": "104px"}
     panes.layout = widgets.Layout(flex="1 1 540px", min_width="0", padding="0 0 0 12px")
     select.add_class("svm-steps")
     panes.add_class("svm-pane")
     widgets.jslink((select, "index"), (panes, "selected_index"))
     widgets.jslink((row, "value"), (panes, "selected_index"))
-    walk = widgets.VBox([row, select], layout=widgets.Layout(width="240px", flex="0 0 auto"))
+    walk = widgets.VBox([row, select], layout=widgets.Layout(width="228px", flex="0 0 auto"))
     body = widgets.HBox([walk, panes], layout=widgets.Layout(flex_flow="row wrap"))
     return widgets.VBox([widgets.HTML(STYLE), body, widgets.HTML(f'<div class="svm">{legend()}</div>')])
 
