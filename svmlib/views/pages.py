@@ -7,7 +7,7 @@ from ..memory import PAGE
 from .fields import FIELDS, STORED, Field, stretches
 from .marks import Html
 
-_WIDE, _BYTE, _LEFT, _ROW, _TOP, _LABELS = 64, 6, 58, 18, 30, 440
+_WIDE, _BYTE, _LEFT, _ROW, _TOP, _LABELS = 64, 6, 58, 18, 30, 380
 #: Carrier -> fill, and the letter that stands for it.
 _LOOKS = {
     "VMSAVE": ("#E69F00", "S", "VMSAVE and VMLOAD"),
@@ -88,7 +88,7 @@ def _line(start: int, look: _Look, bold: Collection[Field], y: int) -> str:
     boxes = "".join(_box(field, look, _LEFT + (field.offset - start) * _BYTE, y) for field in fields)
     names: dict[str, bool] = {}
     for field in fields:
-        stem = field.name.split(".")[0]
+        stem = "SYSENTER_*" if field.name.startswith("SYSENTER_") else field.name.split(".")[0]
         names[stem] = names.get(stem, False) or field in bold
     said = " ".join(f'<tspan font-weight="bold">{n}</tspan>' if strong else n for n, strong in names.items())
     return (
