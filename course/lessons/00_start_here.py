@@ -93,21 +93,19 @@ stepper(first, prices="epyc-2020", registers=["GS.base", "FS.base", "TR", "LSTAR
 #
 # ## One register put back, and five hundred exits
 #
-# So save GS base before and write it back after. `cpu.rdmsr` and `cpu.wrmsr` read and write a
-# model-specific register (MSR), and GS base is one. The path has two functions now: `vcpu_load` is called
-# when the vCPU is put on a CPU, `vcpu_enter_exit` on every entry.
+# So save GS base before and write it back after. RDGSBASE and WRGSBASE are the instructions for that. The
+# path has two functions now: `vcpu_load` is called when the vCPU is put on a CPU, `vcpu_enter_exit` on
+# every entry.
+
 
 # %%
-from svmlib.registers import MSR
-
-
 def save_gs(cpu, vcpu):
-    vcpu.host_gs_base = cpu.rdmsr(MSR.GS_BASE)
+    vcpu.host_gs_base = cpu.rdgsbase()
 
 
 def put_gs_back(cpu, vcpu):
     svm_vcpu_run(cpu, vcpu)
-    cpu.wrmsr(MSR.GS_BASE, vcpu.host_gs_base)
+    cpu.wrgsbase(vcpu.host_gs_base)
 
 
 only_gs = check.path(vcpu_load=save_gs, vcpu_enter_exit=put_gs_back)

@@ -178,12 +178,10 @@ except check.CheckFailed as failed:
 # has a GS base inside the kernel's own memory. `kernel@1` is an exit on CPU 1; the host has two CPUs, 0
 # and 1.
 
+
 # %%
-from svmlib.registers import MSR
-
-
 def save_gs(cpu, vcpu):
-    vcpu.host_gs_base = cpu.rdmsr(MSR.GS_BASE)
+    vcpu.host_gs_base = cpu.rdgsbase()
     vcpu.count = 0
 
 
@@ -192,7 +190,7 @@ def returns_early(cpu, vcpu):
     vcpu.count += 1
     if vcpu.count == 2:
         return
-    cpu.wrmsr(MSR.GS_BASE, vcpu.host_gs_base)
+    cpu.wrgsbase(vcpu.host_gs_base)
 
 
 quiet = run(check.path(vcpu_load=save_gs, vcpu_enter_exit=returns_early), exits("kernel@1", "kernel@1"))

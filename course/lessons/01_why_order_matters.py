@@ -93,22 +93,28 @@ print(busy.violation)
 # LTR refuses a TSS that is marked **busy**, and marks busy the one that it loads. The host's TSS has been
 # busy since boot. The guest's VMLOAD has replaced TR without asking and without touching any mark.
 #
-# KVM's function `reload_tss` therefore cleared the mark in the GDT first. It ran on every exit, until
-# 2023. Here is what it does to TR, on a path that restores GS base and TR and nothing else. Find the two
-#       steps that belong to it.
+# KVM's function `reload_tss` therefore cleared the mark in the GDT first, and then loaded TR. It ran on
+# every exit.
+#
+# Here you see it at work. We take the model's own legacy path, without its source, and replace its last
+# function by one that does nothing. So GS base and TR come back, and nothing else. Find the two steps
+# that belong to TR.
 
 # %%
-from svmlib.kvm import reload_tss
+from types import SimpleNamespace
+from svmlib.paths import legacy
 from svmlib.views import stepper
 
 
-def gs_and_tr(cpu, vcpu):
-    svm_vcpu_run(cpu, vcpu)
-    cpu.wrgsbase(vcpu.host_gs_base)
-    reload_tss(cpu, vcpu)
+def nothing(cpu, vcpu):
+    pass
 
 
-both = run(check.path(vcpu_load=save_gs, vcpu_enter_exit=gs_and_tr), exits("kernel+nmi", "user"))
+def instead(**functions):
+    return SimpleNamespace(**vars(legacy) | functions)
+
+
+both = run(instead(prepare_host_switch=nothing), exits("kernel+nmi", "user"))
 stepper(both, steps=both.exits[0], only="host", registers=["GS.base", "TR", "FS.base"], prices="epyc-2020")
 
 # %% [markdown]
@@ -150,13 +156,13 @@ from svmlib.kvm import Host
 
 
 def three_loads(cpu, vcpu):
-    save_gs(cpu, vcpu)
+    legacy.vcpu_load(cpu, vcpu)
     for selector in (0x2B, 0x63, 0):
         cpu.mov_to_sreg("FS", selector)
 
 
 def fs_bases(host):
-    trace = run(check.path(vcpu_load=three_loads, vcpu_enter_exit=gs_and_tr), exits("kernel"), host).trace
+    trace = run(instead(vcpu_load=three_loads), exits("kernel"), host).trace
     loads = [number for number, step in enumerate(trace) if step.event == "MOV Sreg,r"]
     return [hex(trace.state(number)["FS.base"]) for number in (loads[0] - 1, *loads)]
 
@@ -183,12 +189,11 @@ from svmlib.kvm import load_gs_index
 
 
 def load_a_gs_selector(cpu, vcpu):
-    save_gs(cpu, vcpu)
     load_gs_index(cpu, 0x63)
 
 
-swapped = run(check.path(vcpu_load=load_a_gs_selector, vcpu_enter_exit=gs_and_tr), exits("kernel"))
-stepper(swapped, steps=range(2, 8), registers=["GS.base", "KernelGSBase", "GS.hidden"], prices="epyc-2020")
+swapped = run(instead(vcpu_load=load_a_gs_selector, vcpu_enter_exit=svm_vcpu_run), exits("kernel"))
+stepper(swapped, steps=range(2, 5), registers=["GS.base", "KernelGSBase", "GS.hidden"], prices="epyc-2020")
 
 # %% [markdown]
 # It swaps, loads while the user's base is the active one, and swaps back. The kernel's base survives. The
@@ -202,22 +207,18 @@ stepper(swapped, steps=range(2, 8), registers=["GS.base", "KernelGSBase", "GS.hi
 # Bit 2 of a selector says which table it picks from: the GDT, or the LDT that **LDTR** points at. LDTR is
 # one of the registers that VMRUN leaves alone.
 #
-# This is KVM's own path up to the exit; only the last function is ours. It loads FS from the selector
-# that was saved, and does that first. The thread of host 34 has a selector into its LDT.
+# Again only the last function is ours. It loads FS from the selector that was saved, and does that first.
+# The thread of host 34 has a selector into its LDT.
 #
 # **Question.** Where will the processor look for the descriptor?
 
+
 # %%
-from types import SimpleNamespace
-from svmlib.paths import legacy
-
-
 def fs_first(cpu, vcpu):
     cpu.mov_to_sreg("FS", vcpu.host_fs)
 
 
-path = SimpleNamespace(**vars(legacy) | {"prepare_host_switch": fs_first})
-astray = run(path, exits("user"), Host(seed=34))
+astray = run(instead(prepare_host_switch=fs_first), exits("user"), Host(seed=34))
 print(astray.violation)
 
 # %%
@@ -230,9 +231,8 @@ stepper(astray, steps=range(last - 4, last), registers=["FS.base", "FS.hidden", 
 #
 # ## What it costs
 #
-# One trip to user space reads 11 MSRs when the vCPU is loaded (the ten and GS base) and writes 11 when it
-# is put: the ten, and KernelGSBase once more. That makes 22, and one more write on every exit, for GS
-# base.
+# One trip to user space reads 11 MSRs when the vCPU is loaded and writes 11 when it is put. That makes
+# 22, and one more write on every exit, for GS base.
 #
 # **Question.** Of what such an exit costs, entry and exit included, how much goes to these 22?
 
