@@ -34,8 +34,9 @@ def exception_entry(machine: "Machine", p: Processor, fault: Fault) -> Exception
         f"Triple fault. {fault}. GS.base was {base:#x} ({owner}), and the handler reads its per-CPU data "
         f"through it, faults too, and so does the next."
     )
+    stopped = p.stop(symptom)
     machine.violation = machine.violation or broken(machine, p, "per_cpu", "GS.base", symptom)
-    return p.stop(symptom)
+    return stopped
 
 
 def nmi(machine: "Machine", p: Processor) -> None:
@@ -89,5 +90,6 @@ def _paranoid_entry(cpu: Cpu, p: Processor) -> Callable[[], None]:
 
 
 def _stopped(machine: "Machine", p: Processor, invariant: str, register: str, why: str) -> Shutdown:
+    stopped = p.stop(why)
     machine.violation = machine.violation or broken(machine, p, invariant, register, why)
-    return p.stop(why)
+    return stopped

@@ -164,8 +164,9 @@ class Machine:
         thread, p = self.threads[exit_.vcpu], self.processors[exit_.cpu]
         self._schedule(thread, p)
         cpu = Cpu(p)
+        object.__setattr__(thread.vcpu, "_processor", p)
         if not thread.in_period:
-            thread.vcpu.__setattr__("cpu", p.index)
+            thread.vcpu.cpu = p.index
             self._call("vcpu_load", cpu, thread)
         self._call("prepare_switch_to_guest", cpu, thread)
         if not thread.in_period:
@@ -307,7 +308,6 @@ class Machine:
         function = self.functions.get(name)
         if function is None:
             return
-        object.__setattr__(thread.vcpu, "_processor", cpu._processor)
         trace = self.trace
         trace.phase = name
         trace.limit = len(trace.steps) + CALL_LIMIT
