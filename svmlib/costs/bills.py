@@ -54,7 +54,7 @@ class Bill(NamedTuple):
 
     @property
     def total(self) -> Ticks:
-        """All of it: nominal, and the interval from every price at its low end to every price at its high end."""
+        """All of it: nominal, and the interval from every price at its low to every one at its high end."""
         return self.prices.total(self.events)
 
     @property
@@ -79,12 +79,14 @@ class Bill(NamedTuple):
 
     def by_part(self) -> dict[str, "Bill"]:
         """Return the bills of the parts: "save", "enter/exit" and "restore"."""
-        return {part: Bill(self.prices, {part: self.counts.get(part, {})}) for part in dict.fromkeys(PARTS.values())}
+        parts = dict.fromkeys([*PARTS.values(), *self.counts])
+        return {part: Bill(self.prices, {part: self.counts.get(part, {})}) for part in parts}
 
     def sources(self) -> list[str]:
         """Return the sources of the prices on this bill: title, where, date."""
         used = {source for event in self.events for source in self.prices[event].source}
-        return [f"{row['title']} ({row['where']}, {row['date']})" for row in rows("sources") if row["id"] in used]
+        found = (row for row in rows("sources") if row["id"] in used)
+        return [f"{row['title']} ({row['where']}, {row['date']})" for row in found]
 
     def __str__(self) -> str:
         """Write the bill as an aligned table."""
@@ -95,7 +97,7 @@ class Bill(NamedTuple):
 
 
 def bill(steps: Iterable[Step], prices: PriceList) -> Bill:
-    """Price `steps`: those of a path's functions.  The kernel around a path (no phase) is the same for all and left out.
+    """Price the steps of a path's functions; the kernel around it (no phase) is the same for all, and free.
 
     Raises PriceError, naming event and list, for a step that the list has no price for.
     """

@@ -1,10 +1,11 @@
 """Which of two paths is cheaper, as a function of f, the share of exits that go on to user space.
 
-A path costs kernel + f·(user − kernel) ticks an exit.  Two paths are compared by the difference of their event counts,
-so that a price which both pay is one price and not two.
+A path costs kernel + f·(user − kernel) ticks an exit.  Two paths are compared by the difference of their
+event counts, so that a price which both pay is one price and not two.
 """
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from .bills import Bill
@@ -12,6 +13,8 @@ from .prices import PriceError, PriceList, Ticks
 
 #: A path's bills: of an exit that is handled in the "kernel" and of one that goes on to "user" space.
 Bills = Mapping[str, Bill]
+#: Event -> how often; a difference of two paths may be negative.
+Counts = Mapping[str, float]
 
 
 class BreakEven(NamedTuple):
@@ -42,7 +45,7 @@ def _word(share: float, side: str) -> str:
 
 
 def break_even(a: Bills, b: Bills) -> BreakEven:
-    """Return the share of exits to user space below which `a` is cheaper than `b`; each gives "kernel" and "user" bills.
+    """Return the share of exits to user space below which `a` is cheaper than `b`.
 
     PriceError where the bills are not of one price list.
     """
@@ -60,16 +63,17 @@ def break_even(a: Bills, b: Bills) -> BreakEven:
 
 
 def difference(a: Bills, b: Bills, share: float) -> Ticks:
-    """Return what `a` costs more than `b`, in ticks an exit, where `share` of the exits go on to user space."""
+    """Return what `a` costs more than `b`, in ticks an exit, where `share` of the exits go to user space."""
     prices, kernel, user = _differences(a, b)
     return prices.total(_mix(kernel, user, share))
 
 
 def _differences(a: Bills, b: Bills) -> tuple[PriceList, dict[str, float], dict[str, float]]:
     prices = a["kernel"].prices
-    others = {bill.prices.name for bills in (a, b) for bill in bills.values() if bill.prices is not prices}
-    if others:
-        raise PriceError(f"bills on {prices.name} and on {', '.join(others)} cannot be compared; use one price list")
+    for bill in (*a.values(), *b.values()):
+        if bill.prices is not prices:
+            both = f"{prices.name} and {bill.prices.name}"
+            raise PriceError(f"bills on two price lists cannot be compared: {both}; price both on one")
     counts = [bills[kind].events for kind in ("kernel", "user") for bills in (a, b)]
     events = dict.fromkeys(event for count in counts for event in count)
     kernel_a, kernel_b, user_a, user_b = counts
@@ -77,14 +81,14 @@ def _differences(a: Bills, b: Bills) -> tuple[PriceList, dict[str, float], dict[
     return prices, kernel, {event: float(user_a[event] - user_b[event]) for event in events}
 
 
-def _mix(kernel: Mapping[str, float], user: Mapping[str, float], share: float) -> dict[str, float]:
+def _mix(kernel: Counts, user: Counts, share: float) -> dict[str, float]:
     return {event: (1 - share) * times + share * user[event] for event, times in kernel.items()}
 
 
-def _below(prices: PriceList, kernel: Mapping[str, float], user: Mapping[str, float]) -> tuple[float, float, float]:
+def _below(prices: PriceList, kernel: Counts, user: Counts) -> tuple[float, float, float]:
     """Return the share up to which the difference is negative: nominally, surely, and possibly.
 
-    Each bound of the difference is a straight line between the shares at which some event's count changes its sign.
+    Each bound of the difference is straight between the shares at which an event's count changes its sign.
     """
     ends = {0.0, 1.0}
     for event, times in kernel.items():
@@ -97,10 +101,10 @@ def _below(prices: PriceList, kernel: Mapping[str, float], user: Mapping[str, fl
 
 
 def _roots(shares: list[float], values: tuple[float, ...]) -> list[float]:
-    """Return where a line through the points stops being negative; 0 where it never is, 1 where it is to the end."""
+    """Return where the line through the points stops being negative: 0 if it never is, 1 if it always is."""
     found = [] if values[0] < 0 else [0.0]
     pairs = list(zip(shares, values, strict=True))
-    for (x, y), (x_next, y_next) in zip(pairs, pairs[1:], strict=False):
+    for (x, y), (x_next, y_next) in pairwise(pairs):
         if y < 0 <= y_next:
             found.append(x + (x_next - x) * y / (y - y_next))
     return found if values[-1] >= 0 else [*found, 1.0]

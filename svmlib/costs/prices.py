@@ -37,11 +37,16 @@ class Ticks(NamedTuple):
 
     def __str__(self) -> str:
         """Write the nominal value with its interval."""
-        return f"{tidy(self.nominal)} ({tidy(self.low)}–{tidy(self.high)})"
+        return f"{tidy(self.nominal)} ({self.interval})"
+
+    @property
+    def interval(self) -> str:
+        """The interval as text."""
+        return f"{tidy(self.low)}{' to ' if self.low < 0 else '–'}{tidy(self.high)}"
 
 
 def tidy(ticks: float) -> str:
-    """Write `ticks` rounded to whole ones, with a true minus sign; below ten, to a tenth where there is one."""
+    """Write `ticks` in whole ones, below ten to a tenth where there is one, with a true minus sign."""
     text = f"{ticks:,.0f}" if abs(ticks) >= 10 or abs(ticks - round(ticks)) < 0.05 else f"{ticks:.1f}"
     return "0" if text == "-0" else text.replace("-", "−")
 
@@ -63,7 +68,7 @@ class Price(NamedTuple):
 
 
 class PriceList(Mapping[str, Price]):
-    """Event -> Price.  An event may carry a variant that has a price of its own: "WRMSR TSC_AUX", "MOV Sreg,r null".
+    """Event -> Price.  A variant of an event may have a price of its own: "WRMSR TSC_AUX", "MOV Sreg,r null".
 
     Another list for a what-if: `PriceList("mine", {**prices("epyc-2020"), "VMLOAD": my_price})`.
     """
@@ -99,7 +104,7 @@ class PriceList(Mapping[str, Price]):
         return f"<PriceList {self.name}: {len(self)} events>"
 
     def event(self, step: Step) -> str:
-        """Return the most specific event that has a price for `step`; PriceError, naming it, where none has."""
+        """Return the most specific event with a price for `step`; PriceError, naming it, where none is."""
         for event in _variants(step):
             if event in self._prices:
                 return event
@@ -135,7 +140,7 @@ def _variants(step: Step) -> Iterator[str]:
 
 @cache
 def prices(name: str) -> PriceList:
-    """Return the price list `name` of data/prices.csv; PriceError names the lists there are, or the row that is wrong."""
+    """Return the price list `name` of data/prices.csv; PriceError names what there is, or the wrong line."""
     return read(name, rows("prices"), {row["id"] for row in rows("sources")})
 
 
@@ -151,18 +156,19 @@ def read(name: str, table: Iterable[Mapping[str, str]], sources: set[str]) -> Pr
         raise PriceError(f"no price list {name!r}; there is {known}")
     found: dict[str, Price] = {}
     for line, row in own:
+        where = f"prices.csv, line {line} ({row['event']})"
         if row["event"] in found:
-            raise PriceError(f"prices.csv, line {line}: {row['event']} has a price in {name} already; keep one")
-        found[row["event"]] = _price(f"prices.csv, line {line} ({row['event']})", row, sources)
+            raise PriceError(f"{where}: this event has a price in {name} already; keep one")
+        found[row["event"]] = _price(where, row, sources)
     ratio = found.pop(RATIO, None)
     return PriceList(name, {event: _in_ticks(event, price, ratio) for event, price in found.items()})
 
 
 def _price(where: str, row: Mapping[str, str], sources: set[str]) -> Price:
     try:
-        low, nominal, high = (float(row[column]) for column in ("low", "nominal", "high"))
+        low, nominal, high = (float(row[column] or "") for column in ("low", "nominal", "high"))
     except ValueError as error:
-        raise PriceError(f"{where}: {error}; low, nominal and high are numbers") from None
+        raise PriceError(f"{where}: {error}; low, nominal and high have to be numbers") from None
     if not 0 <= low <= nominal <= high or not 0 < nominal < float("inf"):
         text = f"low {low:g}, nominal {nominal:g}, high {high:g}"
         raise PriceError(f"{where}: {text}; write 0 ≤ low ≤ nominal ≤ high with nominal above 0")
@@ -170,7 +176,7 @@ def _price(where: str, row: Mapping[str, str], sources: set[str]) -> Price:
     for column, known in (("unit", units), ("label", tuple(LABELS))):
         if row[column] not in known:
             raise PriceError(f"{where}: unknown {column} {row[column]!r}; write {' or '.join(known)}")
-    source = tuple(row["source"].split())
+    source = tuple((row["source"] or "").split())
     if not source or not sources.issuperset(source):
         missing = " ".join(one for one in source if one not in sources) or "none given"
         raise PriceError(f"{where}: unknown source: {missing}; add it to svmlib/data/sources.csv")
@@ -181,7 +187,9 @@ def _in_ticks(event: str, price: Price, ratio: Price | None) -> Price:
     if price.unit == "ticks":
         return price
     if ratio is None or not ratio.low:
-        raise PriceError(f"{event} is priced in core cycles, but its list has no {RATIO} above 0; add that row")
+        raise PriceError(
+            f"{event} is in core cycles, but its price list has no {RATIO} above 0; add that row"
+        )
     return price._replace(
         low=price.low / ratio.high, nominal=price.nominal / ratio.nominal, high=price.high / ratio.low
     )

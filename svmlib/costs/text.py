@@ -1,4 +1,4 @@
-"""A bill as text and as HTML: a line an event, the total, and in words what the glyphs beside the numbers mean."""
+"""A bill as text and as HTML: a line an event, the total, and what the glyphs beside the numbers mean."""
 
 from html import escape
 from typing import TYPE_CHECKING
@@ -22,9 +22,8 @@ def _cells(bill: "Bill") -> list[tuple[str, ...]]:
         )
         for line in bill.lines
     ]
-    low, nominal, high = bill.total
     times = str(sum(bill.events.values()))
-    return [*body, ("total", times, tidy(nominal), f"{tidy(low)}–{tidy(high)}", "")]
+    return [*body, ("total", times, tidy(bill.nominal), bill.total.interval, "")]
 
 
 def _legend(bill: "Bill") -> list[str]:

@@ -1,0 +1,45 @@
+"""The command line: python -m svmlib COMMAND.  A command is a module whose `command` adds it."""
+
+import argparse
+import io
+import sys
+
+from . import __version__, compare
+from .costs import PriceError
+
+COMMANDS = (compare,)
+
+_EXAMPLES = """\
+examples:
+  python -m svmlib compare            the four paths side by side
+  python -m svmlib compare --help     what a command can do
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; 0 when it did its work, 1 with one line on stderr when it could not."""
+    parser = argparse.ArgumentParser(
+        prog="python -m svmlib",
+        description="A model of AMD SVM's host state across #VMEXIT.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"svmlib {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for module in COMMANDS:
+        module.command(commands)
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "run"):
+        parser.print_help()
+        return 0
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a code page without the minus sign is no reason to fail
+    try:
+        return int(arguments.run(arguments))
+    except (PriceError, ModuleNotFoundError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
