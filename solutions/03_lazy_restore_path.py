@@ -146,6 +146,7 @@ path = check.path(
 for fsgsbase in (True, False):
     host = Host(seed=34, fsgsbase=fsgsbase)
     check.survives(path, "user", "kernel", "kernel", "user+nmi", "user", "user", host=host)
+check.at_most(path, "kernel", "kernel", VMLOAD=1)
 ### BEGIN HIDDEN TESTS
 check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, name="03 put")
 ### END HIDDEN TESTS
@@ -169,7 +170,7 @@ check.survives_random(path, runs=40, name="03 migration")
 # ## Step 4: the bill
 #
 # The reference is the proposal, on the price list `epyc-2020`. Yours may cost a few memory accesses more,
-# but no whole instruction, on either kind of exit. 3 points.
+# but no whole instruction, on either kind of exit and of host. 3 points.
 
 # %% points=3 test="budget"
 from svmlib.paths import lazy
@@ -179,7 +180,8 @@ path = check.path(
     vcpu_enter_exit=vcpu_enter_exit,
     prepare_host_switch=prepare_host_switch,
 )
-check.within_budget(path, lazy)
+for fsgsbase in (True, False):
+    check.within_budget(path, lazy, host=Host(seed=1, fsgsbase=fsgsbase))
 ### BEGIN HIDDEN TESTS
 check.within_budget(path, lazy, name="03 budget")
 ### END HIDDEN TESTS

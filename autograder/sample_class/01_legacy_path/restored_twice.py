@@ -1,0 +1,21 @@
+"""
+what = "Correct, but the MSRs are restored twice: over budget. test_budget is to catch it."
+
+[expect]
+test_budget = 0
+"""
+
+
+# %% exercise="prepare_host_switch"
+def prepare_host_switch(cpu, vcpu):
+    restore_host_msrs(cpu, vcpu)
+    cpu.lldt(vcpu.host_ldt)
+    cpu.mov_to_sreg("FS", vcpu.host_fs)
+    load_gs_index(cpu, vcpu.host_gs)
+    restore_host_msrs(cpu, vcpu)
+
+
+# %% exercise="cheaper"
+cheaper = check.path(
+    vcpu_load=vcpu_load, vcpu_enter_exit=vcpu_enter_exit, prepare_host_switch=prepare_host_switch
+)

@@ -1,0 +1,35 @@
+"""
+what = '''
+TR is restored on the wrong side of STGI. Every exit without an NMI looks well. test_nmi is to catch it.'''
+
+[expect]
+test_nmi = 0
+test_put = 0
+test_migration = 0
+test_budget = 0
+"""
+
+
+# %% exercise="gs_base"
+def save_gs_base(cpu, vcpu):
+    vcpu.host_gs_base = cpu.rdmsr(MSR.GS_BASE)
+
+
+def vcpu_enter_exit(cpu, vcpu):
+    svm_vcpu_run(cpu, vcpu)
+    cpu.wrmsr(MSR.GS_BASE, vcpu.host_gs_base)
+
+
+# %% exercise="prepare_host_switch"
+def prepare_host_switch(cpu, vcpu):
+    reload_tss(cpu, vcpu)
+    cpu.lldt(vcpu.host_ldt)
+    cpu.mov_to_sreg("FS", vcpu.host_fs)
+    load_gs_index(cpu, vcpu.host_gs)
+    restore_host_msrs(cpu, vcpu)
+
+
+# %% exercise="cheaper"
+cheaper = check.path(
+    vcpu_load=vcpu_load, vcpu_enter_exit=vcpu_enter_exit, prepare_host_switch=prepare_host_switch
+)

@@ -1,0 +1,31 @@
+"""
+what = '''
+The host's VMLOAD comes before the guest's VMSAVE, which then stores the host in the VMCB. test_window is
+to catch it.'''
+
+[expect]
+test_window = 0
+test_put = 0
+test_migration = 0
+test_budget = 0
+"""
+
+
+# %% exercise="vcpu_enter_exit"
+def vcpu_enter_exit(cpu, vcpu):
+    host, guest = per_cpu(cpu, vcpu.cpu, "save_area_pa"), vcpu.vmcb_pa
+    cpu.sti()
+    cpu.vmload(guest)
+    cpu.vmrun(guest)
+    cpu.vmload(host)
+    cpu.vmsave(guest)
+    cpu.cli()
+    reload_tss(cpu, vcpu)
+
+
+# %% exercise="cheaper"
+cheaper = check.path(
+    prepare_switch_to_guest=prepare_switch_to_guest,
+    vcpu_enter_exit=vcpu_enter_exit,
+    prepare_host_switch=prepare_host_switch,
+)

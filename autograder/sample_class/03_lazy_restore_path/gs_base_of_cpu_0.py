@@ -1,0 +1,31 @@
+"""
+what = '''
+CPU 0's GS base on every CPU: the visible checks of the first two steps run there. The hidden ones are to
+catch it.'''
+
+[expect]
+test_gs_base = 0
+test_nmi = 0
+test_put = 0
+test_migration = 0
+test_budget = 0
+"""
+
+
+# %% exercise="vcpu_enter_exit"
+def vcpu_enter_exit(cpu, vcpu):
+    gs_base = cpu_kernelmode_gs_base(cpu, 0)
+    svm_vcpu_run(cpu, vcpu)
+    if static_cpu_has(vcpu, "FSGSBASE"):
+        cpu.wrgsbase(gs_base)
+    else:
+        cpu.wrmsr(MSR.GS_BASE, gs_base)
+    reload_tss(cpu, vcpu)
+
+
+# %% exercise="cheaper"
+cheaper = check.path(
+    prepare_switch_to_guest=prepare_switch_to_guest,
+    vcpu_enter_exit=vcpu_enter_exit,
+    prepare_host_switch=prepare_host_switch,
+)

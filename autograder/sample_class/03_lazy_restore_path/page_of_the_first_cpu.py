@@ -1,0 +1,32 @@
+"""
+what = "The page's address is remembered for ever: wrong after a migration. test_migration is to catch it."
+
+[expect]
+test_migration = 0
+test_budget = 0
+"""
+
+
+# %% exercise="put"
+def prepare_switch_to_guest(cpu, vcpu):
+    if vcpu.guest_state_loaded:
+        return
+    if getattr(vcpu, "host_page", None) is None:
+        vcpu.host_page = per_cpu(cpu, vcpu.cpu, "save_area_pa")
+    cpu.vmsave(vcpu.host_page)
+    vcpu.host_tsc_aux = cpu.rdmsr(MSR.TSC_AUX)
+    vcpu.guest_state_loaded = True
+
+
+def prepare_host_switch(cpu, vcpu):
+    cpu.vmload(vcpu.host_page)
+    cpu.wrmsr(MSR.TSC_AUX, vcpu.host_tsc_aux)
+    vcpu.guest_state_loaded = False
+
+
+# %% exercise="cheaper"
+cheaper = check.path(
+    prepare_switch_to_guest=prepare_switch_to_guest,
+    vcpu_enter_exit=vcpu_enter_exit,
+    prepare_host_switch=prepare_host_switch,
+)
