@@ -24,13 +24,13 @@ _new = tuple.__new__
 
 
 class Processor:
-    """A logical CPU.  Instructions (svmlib.instructions) change it; a path sees only the `Cpu` they make of it."""
+    """A logical CPU.  Instructions (svmlib.instructions) change it; a path sees only the `Cpu` made of it."""
 
     def __init__(self, index: int, memory: Memory, trace: Trace, *, null_clears_base: bool = True):
         """Make CPU number `index`, all registers zero, GIF set.
 
-        `null_clears_base` is the CPU's NullSelectorClearsBase: loading a null selector into FS or GS clears the base
-        (Zen 2 and later; older parts leave base and limit alone).
+        `null_clears_base` is the CPU's NullSelectorClearsBase: loading a null selector into FS or GS clears
+        the base (Zen 2 and later; older parts leave base and limit alone).
         """
         self.index = index
         self.memory = memory
@@ -41,13 +41,13 @@ class Processor:
         self.side = "host"
         #: Events that wait for GIF: "NMI".
         self.pending: list[str] = []
-        #: What VMRUN saved of the host; software cannot see it (bochs-svm keeps it inside, qemu-svm-helper in memory).
+        #: What VMRUN saved of the host, out of software's sight (bochs-svm; qemu-svm-helper: in memory).
         self.saved_host: tuple[int, ...] | None = None
         #: Why the processor stopped, once it has.
         self.shutdown: Shutdown | None = None
-        #: Names of addresses for the trace: linear addresses, and offsets from GS as negative numbers minus one.
+        #: Names for the trace: by linear address, and by offset from GS as -offset - 1.
         self.symbols: dict[int, str] = {}
-        #: The guest: called by VMRUN with the VMCB's address, it runs and returns the EXITCODE it leaves with.
+        #: The guest: called by VMRUN with the VMCB's address, it returns the EXITCODE it leaves with.
         self.guest: Callable[[Processor, int], int] | None = None
         #: The kernel's handlers: of a fault, and of an event that GIF lets in.
         self.on_fault: Callable[[Processor, Fault], Exception] | None = None
@@ -127,6 +127,8 @@ class Processor:
             f"RIP {r['RIP']:016x} RSP {r['RSP']:016x} RFLAGS {r['RFLAGS']:08x}\n"
             f"FS  {r['FS.base']:016x}({r['FS.selector']:04x}) GS {r['GS.base']:016x}({r['GS.selector']:04x}) "
             f"knlGS {r['KernelGSBase']:016x}\n"
-            f"TR  {r['TR.base']:016x}({r['TR.selector']:04x}) LDT {r['LDTR.base']:016x}({r['LDTR.selector']:04x})\n"
-            f"CR0 {r['CR0']:016x} CR2 {r['CR2']:016x} CR3 {r['CR3']:016x} CR4 {r['CR4']:016x} EFER {r['EFER']:016x}"
+            f"TR  {r['TR.base']:016x}({r['TR.selector']:04x}) "
+            f"LDT {r['LDTR.base']:016x}({r['LDTR.selector']:04x})\n"
+            f"CR0 {r['CR0']:016x} CR2 {r['CR2']:016x} CR3 {r['CR3']:016x} CR4 {r['CR4']:016x} "
+            f"EFER {r['EFER']:016x}"
         )

@@ -1,11 +1,12 @@
-"""The registers of a world switch as one table: where the VMCB keeps each, who carries it, how WRMSR treats it."""
+"""The registers of a world switch as one table: place in the VMCB, who carries it, how WRMSR treats it."""
 
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from .data import rows
 
-#: The features in use here; a row that wants another (column when) is out of the guest's reach: KVM intercepts it.
+#: The features in use here; a row that wants another (column when) is out of the guest's reach: KVM
+#: intercepts it.
 IN_USE = frozenset({"", "nested paging"})
 
 

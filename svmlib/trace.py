@@ -1,6 +1,7 @@
 """What happened: one Step an instruction, and the way back through them.
 
-Instructions append steps; costs price them, views draw them, checks read them.  Nothing here changes a machine.
+Instructions append steps; costs price them, views draw them, checks read them.  Nothing here changes a
+machine.
 """
 
 import sys
@@ -53,13 +54,15 @@ class Trace:
         self.steps: list[Step] = []
         #: CPU number -> its registers before the first step.
         self.start: dict[int, dict[str, int]] = {}
-        #: CPU number -> (step from which it holds, registers of the host thread that owns the CPU from there).
+        #: CPU number -> (step from which it holds, registers of the host thread that owns the CPU from
+        #: there).
         self.host: dict[int, list[tuple[int, dict[str, int]]]] = {}
         #: Register -> every value a guest gave it.
         self.guest: dict[str, set[int]] = {}
         #: The path's function that is running; new steps carry it.
         self.phase = ""
-        #: A path's function may make the trace this long and no longer; the run loop sets it before each call.
+        #: A path's function may make the trace this long and no longer; the run loop sets it before each
+        #: call.
         self.limit = sys.maxsize
 
     def __len__(self) -> int:
@@ -94,7 +97,8 @@ class Trace:
     def owner(self, k: int, register: str, value: int, cpu: int = 0) -> str:
         """Say whose `value` of `register` is after step `k`: "host", "guest", or "neither".
 
-        The host's is what the thread that owned the CPU at that step had; a value both sides had counts as the host's.
+        The host's is what the thread that owned the CPU at that step had; a value both sides had counts as
+        the host's.
         """
         held = self.start.get(cpu, {})
         for since, registers in self.host.get(cpu, ()):

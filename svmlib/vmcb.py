@@ -59,8 +59,8 @@ class Layout:
     ) -> tuple[tuple[int, bytes, bytes], ...]:
         """Store `values` in the order of `names`.
 
-        Returns, for a Step, (`pa` + offset, old bytes, new bytes) of the span from the first to the last of them; the
-        bytes between that belong to other registers stay as they were.
+        Returns, for a Step, (`pa` + offset, old bytes, new bytes) of the span from the first to the last of
+        them; the bytes between that belong to other registers stay as they were.
         """
         first, last = self._span
         old = bytes(page[first:last])

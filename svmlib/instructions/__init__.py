@@ -1,4 +1,4 @@
-"""The instructions: one function each in svm, msr, segments and system, and `Cpu`, all that a path gets to see."""
+"""The instructions: one function each in svm, msr, segments, system; and `Cpu`, all that a path sees."""
 
 import builtins
 from collections.abc import Callable
@@ -14,7 +14,7 @@ R = TypeVar("R")
 
 
 def _instruction(function: Callable[Concatenate[Processor, P], R]) -> "Callable[Concatenate[Cpu, P], R]":
-    """Make a method of `Cpu` of an instruction's function: it runs there, and a fault goes to the kernel first."""
+    """Make a method of `Cpu` of an instruction's function; a fault in it goes to the kernel first."""
 
     @wraps(function)
     def issue(cpu: "Cpu", *operands: P.args, **named: P.kwargs) -> R:

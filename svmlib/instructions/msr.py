@@ -33,9 +33,9 @@ def rdmsr(p: Processor, msr: int) -> int:
 def wrmsr(p: Processor, msr: int, value: int) -> None:
     """WRMSR: write `value` to the MSR whose number is `msr`.
 
-    #GP(0) outside ring 0, for an unknown number, and where the register refuses the value: a base or entry point
-    that is not canonical, a VM_HSAVE_PA that is no page, a reserved bit of EFER.  SFMASK, TSC_AUX and AMD's SYSENTER
-    registers keep the low 32 bits (bochs-msr, linux-cpu-common).
+    #GP(0) outside ring 0, for an unknown number, and where the register refuses the value: a base or entry
+    point that is not canonical, a VM_HSAVE_PA that is no page, a reserved bit of EFER.  SFMASK, TSC_AUX and
+    AMD's SYSENTER registers keep the low 32 bits (bochs-msr, linux-cpu-common).
     """
     require_ring0(p, "WRMSR")
     row = BY_MSR.get(msr)

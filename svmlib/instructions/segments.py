@@ -72,8 +72,9 @@ def mov_from_sreg(p: Processor, register: str) -> int:
 def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
     """MOV FS or GS, r: load the selector and, from its descriptor, attributes, limit and a 32-bit base.
 
-    A null selector clears all three where the CPU has NullSelectorClearsBase, and leaves base and limit elsewhere.
-    #GP(selector) for one outside its table or of no data segment, #NP(selector) for one that is not present.
+    A null selector clears all three where the CPU has NullSelectorClearsBase, and leaves base and limit
+    elsewhere.  #GP(selector) for one outside its table or of no data segment, #NP(selector) for one that is
+    not present.
     """
     name = _data_segment(register)
     selector &= 0xFFFF
@@ -112,7 +113,8 @@ def sldt(p: Processor) -> int:
 def lldt(p: Processor, selector: int) -> None:
     """LLDT: load LDTR from the GDT; a null selector makes it unusable.
 
-    #GP(0) outside ring 0; #GP(selector) for one in the LDT, beyond the GDT or of no LDT; #NP(selector) if not present.
+    #GP(0) outside ring 0; #GP(selector) for one in the LDT, beyond the GDT or of no LDT; #NP(selector) if not
+    present.
     """
     require_ring0(p, "LLDT")
     selector &= 0xFFFF
@@ -133,8 +135,8 @@ def str_(p: Processor) -> int:
 def ltr(p: Processor, selector: int) -> None:
     """LTR: load TR from the GDT and set the descriptor's busy bit there.
 
-    #GP(0) outside ring 0 and for a null selector; #GP(selector) for one in the LDT, beyond the GDT, or whose TSS is busy
-    already; #NP(selector) if not present.
+    #GP(0) outside ring 0 and for a null selector; #GP(selector) for one in the LDT, beyond the GDT, or whose
+    TSS is busy already; #NP(selector) if not present.
     """
     require_ring0(p, "LTR")
     selector &= 0xFFFF
@@ -180,7 +182,7 @@ def _system_descriptor(
 
 
 def _descriptor(p: Processor, what: str, selector: int) -> tuple[int, int, int]:
-    """Return (attrib, limit in bytes, 32-bit base) of the descriptor that `selector` names in the GDT or LDT."""
+    """Return (attrib, limit in bytes, 32-bit base) of the descriptor `selector` names, in GDT or LDT."""
     regs = p.regs
     table = "LDTR" if selector & 4 else "GDTR"
     usable = table == "GDTR" or regs["LDTR.attrib"] & 0x80
@@ -199,7 +201,7 @@ def _unpacked(raw: int) -> tuple[int, int, int]:
 
 
 def descriptor(attrib: int, limit: int, base: int) -> int:
-    """Pack a descriptor's low eight bytes: VMCB-style `attrib` (12 bits), `limit` in bytes, low 32 bits of `base`."""
+    """Pack the low eight bytes of a descriptor: `attrib` as in the VMCB, `limit` in bytes, `base`."""
     if attrib & 0x800:
         limit >>= 12
     return (

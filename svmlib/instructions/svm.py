@@ -1,7 +1,7 @@
 """VMRUN and #VMEXIT, VMSAVE and VMLOAD, CLGI and STGI: what each moves and when it faults.
 
-The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-helper, linux-svm-c-2021); the manual
-itself was not at hand.  What they agree on was also run on both (emulators-run).
+The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-helper, linux-svm-c-2021); the
+manual itself was not at hand.  What they agree on was also run on both (emulators-run).
 """
 
 from functools import lru_cache
@@ -21,7 +21,7 @@ INTERCEPT_VMRUN = 1
 VMSAVE_SET = Layout(carried_by("VMSAVE"))
 VMRUN_SET = Layout([name for name in carried_by("VMRUN") if REGISTERS[name].vmcb is not None])
 
-#: Bases that VMLOAD sign-extends from bit 47 (kvm-unit-tests-svm); the SYSENTER addresses keep 32 bits on AMD.
+#: Bases that VMLOAD sign-extends from bit 47 (kvm-unit-tests-svm).
 _SIGN_EXTENDED = tuple(
     index
     for index, name in enumerate(VMSAVE_SET.names)
@@ -64,8 +64,8 @@ def _operand_page(p: Processor, what: str, rax: int) -> bytearray:
 def vmsave(p: Processor, rax: int) -> None:
     """VMSAVE: store what VMRUN leaves alone, 128 bytes, into the page at physical address `rax`.
 
-    Any page will do: a VMCB, the host save page, plain memory.  #UD without EFER.SVME; #GP(0) outside ring 0 and for
-    an address that is not a page below 2**40.
+    Any page will do: a VMCB, the host save page, plain memory.  #UD without EFER.SVME; #GP(0) outside ring 0
+    and for an address that is not a page below 2**40.
     """
     require_svm(p, "VMSAVE")
     page = _operand_page(p, "VMSAVE", rax)
@@ -73,11 +73,11 @@ def vmsave(p: Processor, rax: int) -> None:
 
 
 def vmload(p: Processor, rax: int) -> None:
-    """VMLOAD: load FS, GS, TR, LDTR with their hidden parts, KernelGSBase, the SYSCALL and the SYSENTER registers.
+    """VMLOAD: load FS, GS, TR, LDTR with their hidden parts, KernelGSBase, SYSCALL and SYSENTER registers.
 
-    They come from the page at physical address `rax` as they lie there: no descriptor is read, no busy bit looked at,
-    and no content faults; bases are sign-extended.  Nothing in the processor remembers whose values they are.
-    Faults as VMSAVE.
+    They come from the page at physical address `rax` as they lie there: no descriptor is read, no busy bit
+    looked at, and no content faults; bases are sign-extended.  Nothing in the processor remembers whose
+    values they are.  Faults as VMSAVE.
     """
     require_svm(p, "VMLOAD")
     new, registers = _vmload_image(VMSAVE_SET.image(_operand_page(p, "VMLOAD", rax)))
@@ -135,8 +135,9 @@ def illegal(guest: dict[str, int], intercepts: int, asid: int) -> str | None:
 def vmrun(p: Processor, rax: int) -> None:
     """VMRUN: keep the host's half that VMRUN carries, load the guest's from the VMCB at `rax`, set GIF.
 
-    FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `illegal` refuses ends at once in
-    #VMEXIT with EXITCODE VMEXIT_INVALID.  Returns after the #VMEXIT, as on the machine.  Faults as VMSAVE.
+    FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `illegal` refuses ends at
+    once in #VMEXIT with EXITCODE VMEXIT_INVALID.  Returns after the #VMEXIT, as on the machine.  Faults as
+    VMSAVE.
     """
     require_svm(p, "VMRUN")
     page = _operand_page(p, "VMRUN", rax)
@@ -164,8 +165,8 @@ def _word(page: bytearray, field: str) -> tuple[int]:
 def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> None:
     """#VMEXIT: clear GIF, store the guest's half into the VMCB at `rax`, load the host's back.
 
-    What VMSAVE carries and what software carries is still the guest's; so are CR2 and DR6.  DR7 comes back disabled.
-    After VMEXIT_INVALID no guest state is stored.
+    What VMSAVE carries and what software carries is still the guest's; so are CR2 and DR6.  DR7 comes back
+    disabled.  After VMEXIT_INVALID no guest state is stored.
     """
     page = p.memory.page(rax)
     p.gif = 0

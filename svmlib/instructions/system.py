@@ -23,14 +23,14 @@ def sti(p: Processor) -> None:
 
 
 def load(p: Processor, address: int, size: int = 8) -> int:
-    """MOV r, m: return `size` bytes at the kernel's linear `address`.  #PF where nothing is mapped."""
+    """MOV r, m: return `size` bytes at linear `address`.  #PF where nothing is mapped."""
     value = p.memory.read(p.memory.translate(address, size), size)
     p.record("MOV r,m", p.symbols.get(address, address), value)
     return value
 
 
 def store(p: Processor, address: int, value: int, size: int = 8) -> None:
-    """MOV m, r: store the low `size` bytes of `value` at the kernel's linear `address`.  #PF where nothing is mapped."""
+    """MOV m, r: store `size` bytes of `value` at linear `address`.  #PF where nothing is mapped."""
     _store(p, p.symbols.get(address, address), address, value, size)
 
 
@@ -68,10 +68,10 @@ def _through_gs(p: Processor, offset: int, fault: Fault) -> Fault:
 
 
 def deliver_nmi(p: Processor, ist: int) -> int:
-    """Deliver an NMI: take the stack pointer from interrupt stack `ist` (1 to 7) of TR's TSS and push the frame.
+    """Deliver an NMI: take the stack pointer of interrupt stack `ist` (1 to 7) from TR's TSS, push the frame.
 
-    Returns the stack pointer the TSS held.  #TS where the TSS is too short for that entry, #PF where TR.base or the stack
-    is not mapped: during delivery either becomes a #DF.
+    Returns the stack pointer the TSS held.  #TS where the TSS is too short for that entry, #PF where TR.base
+    or the stack is not mapped: during delivery either becomes a #DF.
     """
     offset = TSS_IST1 + 8 * (ist - 1)
     regs = p.regs

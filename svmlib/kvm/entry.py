@@ -24,7 +24,7 @@ _SIGN = 1 << 63
 def exception_entry(machine: "Machine", p: Processor, fault: Fault) -> Exception:
     """Take `fault` in kernel code: from the kernel there is no SWAPGS, so the handler runs on GS as it is.
 
-    Returns what the faulting code gets: the Fault where the handler can report it, Shutdown where it cannot run.
+    Returns what the faulting code gets: the Fault where the handler can report it, else Shutdown.
     """
     base = p.regs["GS.base"]
     if base == area(p.index):
@@ -52,14 +52,19 @@ def nmi(machine: "Machine", p: Processor) -> None:
             f"Triple fault. An NMI arrived at STGI and found no stack: {fault}.",
         ) from None
     if rsp != area(p.index) + NMI_STACK_TOP:
-        why = f"An NMI arrived at STGI and ran on the stack at {rsp:#x}, which is not this CPU's: TR was not the host's."
+        why = (
+            f"An NMI arrived at STGI and ran on the stack at {rsp:#x}, not this CPU's: TR was not the host's."
+        )
         raise _stopped(machine, p, "host_stack", "TR.base", why)
     cpu = Cpu(p)
     undo = _paranoid_entry(cpu, p)
     found = _read(machine, p, cpu)
     if found != p.index:
         base = p.regs["GS.base"]
-        why = f"An NMI arrived at STGI, and its handler on CPU {p.index} took itself for CPU {found:#x}: GS.base {base:#x}."
+        why = (
+            f"An NMI arrived at STGI, and its handler on CPU {p.index} took itself for CPU {found:#x}: "
+            f"GS.base {base:#x}."
+        )
         raise _stopped(machine, p, "per_cpu", "GS.base", why)
     undo()
     p.set("IRET", None, None, "RSP", machine.kernel_stack(p.index))

@@ -1,4 +1,4 @@
-"""The guest: at every entry it looks whether its registers are as it left them, then overwrites all it can reach."""
+"""The guest: at every entry it looks for its registers as it left them, then overwrites all it can reach."""
 
 from functools import lru_cache
 from operator import itemgetter
@@ -36,7 +36,8 @@ _CHOICES = {
 def states(seed: int, vcpu: int) -> tuple[tuple[int, ...], ...]:
     """Return STATES register states in the order of REACH, made from `seed` for vCPU number `vcpu`.
 
-    GS bases are in turn one the host does not map, and one inside the host's direct map, as a guest may choose either.
+    GS bases are in turn one the host does not map, and one inside the host's direct map, as a guest may
+    choose either.
     """
     random = Random(f"guest {seed} {vcpu}")
     made = []

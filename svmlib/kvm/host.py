@@ -1,4 +1,4 @@
-"""The host as it boots: CPUs with GDT, TSS and per-CPU area, and threads with an FS, GS and LDT of their own."""
+"""The host as it boots: CPUs with GDT, TSS, per-CPU area; threads with an FS, GS and LDT of their own."""
 
 from random import Random
 from typing import NamedTuple
@@ -39,7 +39,7 @@ class Host(NamedTuple):
 
     #: Chooses every register value of host and guest that software is free to choose.
     seed: int = 0
-    #: Whether the kernel uses FSGSBASE (Linux since 5.9 where the CPU has it): CR4.FSGSBASE, and the NMI's entry.
+    #: Whether the kernel uses FSGSBASE (Linux since 5.9 where the CPU has it): CR4 and the NMI's entry.
     fsgsbase: bool = True
     #: The CPU's NullSelectorClearsBase (Zen 2 and later).
     null_clears_base: bool = True
@@ -54,7 +54,7 @@ class Host(NamedTuple):
 
 
 def boot(processor: Processor, host: Host) -> None:
-    """Bring a CPU up as Linux does: descriptor tables, TSS, per-CPU area, and the MSRs of SYSCALL and SYSENTER."""
+    """Bring a CPU up as Linux does: descriptor tables, TSS, per-CPU area, SYSCALL and SYSENTER MSRs."""
     memory, regs, n = processor.memory, processor.regs, processor.index
     base = area(n)
     _write_tables(memory, base - DIRECT_MAP, base)
@@ -88,7 +88,8 @@ def _kernel_registers(host: Host, n: int, base: int) -> dict[str, int]:
         "STAR": 0x0023_0010 << 32, **entry, "SFMASK": every.getrandbits(22),
         "SYSENTER_CS": 0x10, "SYSENTER_ESP": own.getrandbits(32), "SYSENTER_EIP": every.getrandbits(32),
         "TSC_AUX": n, "SPEC_CTRL": 0, "XCR0": 7, "XSS": 0, "PKRU": 0x5555_5554, "PAT": 0x0407_0506_0007_0106,
-        "CR0": CR0_PG | CR0_PE | 1 << 16, "CR3": own.getrandbits(20) << 12, "CR4": cr4, "EFER": EFER_SVME | 0xD01,
+        "CR0": CR0_PG | CR0_PE | 1 << 16, "CR3": own.getrandbits(20) << 12, "CR4": cr4,
+        "EFER": EFER_SVME | 0xD01,
         "RFLAGS": 0x202, "RIP": canonical(1 << 47 | every.getrandbits(47)), "RSP": base + 0xFF00,
         "DR6": 0xFFFF_0FF0, "DR7": 0x400,
         **{name: own.getrandbits(64) for name in guest.SWAPPED_BY_KVM if name[0] == "R"},
@@ -117,7 +118,7 @@ class Task(NamedTuple):
 
 
 def task(host: Host, number: int, memory: Memory) -> Task:
-    """Make thread `number`: selectors, bases and LDT chosen by the host's seed, consistent with the descriptors."""
+    """Make thread `number`: selectors, bases and LDT by the host's seed, as the descriptors have them."""
     random = Random(f"task {host.seed} {number}")
     address = DIRECT_MAP + TASKS + 0x1000 * number
     ldt = DIRECT_MAP + LDTS + 0x1000 * number if random.random() < 0.5 else 0
@@ -148,7 +149,7 @@ def load_task(processor: Processor, thread: Task) -> None:
 
 
 def new_vmcb(memory: Memory, number: int, state: tuple[int, ...]) -> int:
-    """Make the VMCB of vCPU `number` with the guest's registers `state` (in the order of guest.REACH); return its address."""
+    """Make vCPU `number`'s VMCB with the registers `state`, ordered as guest.REACH; return its address."""
     pa = VMCBS + 0x1000 * number
     vmcb = Vmcb(memory, pa)
     vmcb["ASID"] = number + 1

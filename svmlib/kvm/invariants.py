@@ -20,8 +20,8 @@ class Violation(NamedTuple):
     invariant: str
     #: What somebody notices: user space, an NMI, the next thread.
     symptom: str
-    #: The register at fault, what it holds, whose that is, what the host (or guest) had, and who carries it; "" where
-    #: no one register is at fault.
+    #: The register at fault, what it holds, whose that is, what the host (or guest) had, and who carries it;
+    #: "" where no one register is at fault.
     register: str
     value: int
     owner: str
@@ -49,7 +49,7 @@ class Violation(NamedTuple):
 
 _CARRIERS = {
     "VMRUN": "VMRUN and #VMEXIT move this register themselves.",
-    "VMSAVE": "VMRUN and #VMEXIT leave this register alone; VMSAVE stores it and VMLOAD loads it, or software does.",
+    "VMSAVE": "VMRUN and #VMEXIT leave this register alone; VMSAVE stores and VMLOAD loads it, or software.",
     "software": "No SVM instruction moves this register; software has to.",
     "none": "A guest cannot reach this register.",
 }

@@ -1,7 +1,7 @@
-"""The KVM_RUN loop around a path, on several CPUs: schedule, enter, leave, go back to user space, and look each time.
+"""The KVM_RUN loop around a path on several CPUs: schedule, enter, leave, return to user space, and look.
 
-After 2020's svm_vcpu_run() (linux-svm-c-2021): what a path has to do itself is not done here; what it has to leave
-alone is done between its functions, so that a mistake is met where a real host would meet it.
+After 2020's svm_vcpu_run() (linux-svm-c-2021): what a path has to do itself is not done here; what it has to
+leave alone is done between its functions, so that a mistake is met where a real host would meet it.
 """
 
 import sys
@@ -142,7 +142,7 @@ class Machine:
             try:
                 self._enter(exit_)
             except Shutdown as stop:
-                # The path may have caught it or its violation may not be told yet: a stopped CPU is one either way.
+                # The path may have caught it, or no rule may name it yet: a stopped CPU breaks one anyway.
                 self._violate_once("alive", exit_.cpu, f"The machine stopped: {stop}")
             except Fault as fault:
                 self._violate_once("alive", exit_.cpu, f"The kernel died of an unexpected {fault}.")
@@ -158,7 +158,7 @@ class Machine:
                 return False
         return True
 
-    # -- one entry ----------------------------------------------------------------------------------------------------
+    # -- one entry
 
     def _enter(self, exit_: Exit) -> None:
         thread, p = self.threads[exit_.vcpu], self.processors[exit_.cpu]
@@ -238,7 +238,7 @@ class Machine:
     def _event(self, p: Processor, event: str) -> None:
         entry.nmi(self, p)
 
-    # -- around it ----------------------------------------------------------------------------------------------------
+    # -- around it
 
     def _schedule(self, thread: _Thread, p: Processor) -> None:
         """Make `thread` the current one on `p`: scheduled out where it was, and whoever was here likewise."""
@@ -264,7 +264,7 @@ class Machine:
         thread.cpu = None
 
     def _put(self, thread: _Thread, p: Processor, cpu: Cpu) -> None:
-        """vcpu_put(): the path restores the rest; then every register but VMRUN's must be the host's, and the VMCB the guest's."""
+        """vcpu_put(): the path restores the rest; CPU and VMCB must then hold the host's, the guest's."""
         self._call("prepare_host_switch", cpu, thread)
         thread.in_period = False
         host = self.host_state(p.index)
@@ -284,7 +284,7 @@ class Machine:
                 raise _Broken
 
     def _user_space(self, thread: _Thread, p: Processor, cpu: Cpu) -> None:
-        """Go to user space and come back: SWAPGS, and now and then the thread has moved its bases meanwhile."""
+        """Go to user space and come back: SWAPGS, and at times the thread has moved its bases meanwhile."""
         cpu.swapgs()
         p.record("SYSRET")
         if thread.turn % 2:
@@ -302,7 +302,7 @@ class Machine:
     def _host_has(self, p: Processor) -> None:
         self.trace.host[p.index].append((len(self.trace), dict(p.regs)))
 
-    # -- the path -----------------------------------------------------------------------------------------------------
+    # -- the path
 
     def _call(self, name: str, cpu: Cpu, thread: _Thread) -> None:
         function = self.functions.get(name)
@@ -327,7 +327,7 @@ class Machine:
 
 
 def _means_nothing(name: str, regs: dict[str, int]) -> bool:
-    """Whether `name` is the limit, or LDTR's base, of a segment that is not present: no instruction looks at it.
+    """Whether `name` is the limit, or LDTR's base, of a segment not present: no instruction looks at it.
 
     CPUs without NullSelectorClearsBase keep the guest's limit there when a null selector is loaded (xen-svm).
     """

@@ -53,14 +53,14 @@ def symbols(cpus: int) -> dict[int, str]:
 def this_cpu_read(cpu: Cpu, name: str) -> int:
     """this_cpu_read(): load the field `name` of this CPU's area, through GS.
 
-    With a guest's GS base it reads where the guest chose: a #PF that no handler survives, or the guest's bytes.
+    With a guest's GS base it reads where the guest chose: a #PF no handler survives, or wrong bytes.
     """
     offset, size = field(name)
     return cpu.load_gs(offset, size)
 
 
 def per_cpu(cpu: Cpu, n: int, name: str) -> int:
-    """per_cpu(name, n): load the field `name` of CPU `n`'s area, whatever GS holds, by way of __per_cpu_offset[]."""
+    """per_cpu(name, n): load `name` of CPU `n`'s area, whatever GS holds, by way of __per_cpu_offset[]."""
     offset, size = field(name)
     return cpu.load(cpu.load(PER_CPU_OFFSET + 8 * n) + offset, size)
 

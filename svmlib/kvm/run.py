@@ -53,7 +53,7 @@ def _exit(word: str) -> Exit:
 
 
 def random_exits(seed: int, n: int, host: Host = Host()) -> list[Exit]:
-    """Return `n` exits chosen by `seed`: mostly in-kernel, with NMIs, migrations and both vCPUs among them."""
+    """Return `n` exits chosen by `seed`: mostly in-kernel; NMIs, migrations and both vCPUs among them."""
     random = Random(f"exits {seed}")
     chosen = []
     cpu = [v % host.cpus for v in range(host.vcpus)]
@@ -67,15 +67,15 @@ def random_exits(seed: int, n: int, host: Host = Host()) -> list[Exit]:
 
 
 def typical_exits(path: Any, host: Host = Host()) -> dict[str, list[Step]]:
-    """Return the steps of one exit "kernel" and of one exit "user" of `path` in its steady state.
+    """Return the steps of an exit "kernel" and of an exit "user" of `path` in its steady state.
 
-    Taken from a run in which the vCPU has been loaded and put before; raises ValueError with the violation's symptom
-    where the path does not get that far.
+    Taken from a run in which the vCPU has been loaded and put before; raises ValueError with the violation's
+    symptom where the path does not get that far.
     """
     result = run(path, exits("user", "kernel", "kernel", "user"), host)
     if result.violation:
         raise ValueError(f"this path has no typical exit: {result.violation.symptom}")
-    # The exit to user space costs a whole period: what the vCPU's loading saved, one switch, what putting it restored.
+    # An exit to user space costs a period: what loading the vCPU saved, one switch, what putting it restored.
     first_entry, switch, last = result.exits[1], result.exits[2], result.exits[3]
     save = [step for step in result.steps(first_entry) if step.phase in SAVE]
     leave = [step for step in result.steps(last) if step.phase not in SAVE]
@@ -85,8 +85,8 @@ def typical_exits(path: Any, host: Host = Host()) -> dict[str, list[Step]]:
 def run(path: Any, exits: list[Exit], host: Host = Host()) -> Run:
     """Run `path` on a freshly booted `host` through `exits`, until they end or a rule is broken.
 
-    Raises PathError where the path lacks a function, ValueError for an exit on a CPU or vCPU that is not there; an
-    exception of the path's own code that is no fault of the machine's comes out as it is.
+    Raises PathError where the path lacks a function, ValueError for an exit on a CPU or vCPU that is not
+    there; an exception of the path's own code that is no fault of the machine's comes out as it is.
     """
     for exit_ in exits:
         if not 0 <= exit_.cpu < host.cpus or not 0 <= exit_.vcpu < host.vcpus:

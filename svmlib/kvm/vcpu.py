@@ -1,4 +1,4 @@
-"""What KVM keeps for a vCPU: plain-data fields in the host's memory, each access a load or a store on the trace."""
+"""What KVM keeps for a vCPU: plain-data fields in memory, each access a load or a store on the trace."""
 
 from types import MappingProxyType
 from typing import Any
@@ -9,15 +9,15 @@ from ..processor import Processor
 class Vcpu:
     """A vCPU as a path sees it: fields that it may read, assign and add.
 
-    `vmcb_pa` is the physical address of its VMCB, `cpu` the number of the CPU it is loaded on, `guest_state_loaded` a
-    flag for the path (False at first).  A path may add fields; they hold numbers, bools, None, text, bytes, lists and
-    dicts of these, and come back read-only: assign a list or dict whole.
+    `vmcb_pa` is the physical address of its VMCB, `cpu` the number of the CPU it is loaded on,
+    `guest_state_loaded` a flag for the path (False at first).  A path may add fields; they hold numbers,
+    bools, None, text, bytes, lists and dicts of these, and come back read-only: assign a list or dict whole.
     """
 
     __slots__ = ("_fields", "_processor")
 
     def __init__(self, processor: Processor, **fields: Any):
-        """Begin with `fields`; accesses go onto the trace of `processor`, later of the CPU it is loaded on."""
+        """Begin with `fields`; accesses go onto `processor`'s trace, later the one of its CPU."""
         object.__setattr__(self, "_processor", processor)
         object.__setattr__(self, "_fields", fields)
 
@@ -27,7 +27,7 @@ class Vcpu:
             value = self._fields[name]
         except KeyError:
             known = ", ".join(self._fields)
-            message = f"vcpu has no field {name!r} yet; it has {known}.  Assign it in an earlier function of the path"
+            message = f"vcpu has no field {name!r} yet; it has {known}.  Assign it earlier in the path"
             raise AttributeError(message) from None
         if isinstance(value, int):
             self._processor.record("MOV r,m", f"vcpu.{name}", value)

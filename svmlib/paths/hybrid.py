@@ -1,4 +1,4 @@
-"""The hybrid path, as first posted on 10 December 2020: VMSAVE saves, one WRMSR an exit, VMLOAD when the vCPU is put.
+"""The hybrid path, as first posted on 10 December 2020: VMSAVE saves, WRMSR each exit, VMLOAD on vcpu_put.
 
 The full patch was not at hand; its shape is read from the replies that quote it (mail-roth-v1).
 """

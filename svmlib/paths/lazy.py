@@ -1,7 +1,7 @@
-"""Option 2, the path that was measured and not merged: the GS base alone before STGI, VMLOAD when the vCPU is put.
+"""Option 2, the path that was measured and not merged: only the GS base before STGI, VMLOAD on vcpu_put.
 
-WRGSBASE where the kernel uses FSGSBASE, WRMSR elsewhere (mail-lutomirski-options).  TR is not GS: an NMI after STGI
-takes its stack from TR's TSS, so reload_tss() stays.
+WRGSBASE where the kernel uses FSGSBASE, WRMSR elsewhere (mail-lutomirski-options).  TR is not GS: an NMI
+after STGI takes its stack from TR's TSS, so reload_tss() stays.
 """
 
 from ..instructions import Cpu

@@ -1,6 +1,7 @@
 """The legacy path: every register that VMRUN leaves alone is saved and restored on its own, MSR by MSR.
 
-KVM on 64-bit hosts until Linux 5.12 (linux-svm-c-2021).  Each function models the one of KVM that its docstring names.
+KVM on 64-bit hosts until Linux 5.12 (linux-svm-c-2021).  Each function models the one of KVM that its
+docstring names.
 """
 
 from ..instructions import Cpu
@@ -47,7 +48,7 @@ def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
 
 
 def prepare_host_switch(cpu: Cpu, vcpu: Vcpu) -> None:
-    """svm_vcpu_put(): the LDT first, for selectors may point into it; the MSRs last, for a selector load writes bases."""
+    """svm_vcpu_put(): the LDT first, selectors may point into it; the MSRs last, selectors set bases."""
     cpu.lldt(vcpu.host_ldt)
     cpu.mov_to_sreg("FS", vcpu.host_fs)
     # Overwritten by load_gs_index and again by the loop below; KVM had it, and so its bill has it.

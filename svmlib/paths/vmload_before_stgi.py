@@ -1,7 +1,8 @@
 """Option 1, the path that was merged: VMLOAD brings the whole host back right after every exit, before STGI.
 
-Linux 5.12 (commit-e79b91bb3c91, commit-a7fc06dd2f14).  The module is the form of 2021, which still reloaded TR by LTR on
-every exit; `since_2023` leaves that out, because VMLOAD has restored TR already (commit-0d3518d2f8c3).
+Linux 5.12 (commit-e79b91bb3c91, commit-a7fc06dd2f14).  The module is the form of 2021, which still reloaded
+TR by LTR on every exit; `since_2023` leaves that out, because VMLOAD has restored TR already
+(commit-0d3518d2f8c3).
 """
 
 from types import SimpleNamespace
