@@ -1,11 +1,11 @@
 # %% [markdown] difficulty="easy" minutes=15
 # # Start here
 #
-# A hypervisor lets a guest run on a processor of AMD with one instruction, **VMRUN**. When the guest has
-# to stop, the processor comes back to the host by itself; that is a **#VMEXIT**. You would expect that
-# the processor then holds the host's registers again. About half of them it does not. This course is
-# about the other half: who puts the host's values back, with which instructions, when, and what does it
-# cost?
+# AMD's processors have an extension for virtual machines, SVM. With one instruction of it, **VMRUN**, a
+# hypervisor lets a guest run. When the guest has to stop, the processor comes back to the host by itself;
+# that is a **#VMEXIT**. You would expect that the processor then holds the host's registers again. About
+# half of them it does not. This course is about the other half: who puts the host's values back, with
+# which instructions, when, and what does it cost?
 #
 # After this you can
 #
@@ -60,8 +60,10 @@ shortest = check.path(vcpu_enter_exit=only_run_the_guest)
 # Decide, then run the cell. `exits("kernel")` is one exit that is handled in the kernel.
 
 # %%
+from svmlib.views import show
+
 first = run(shortest, exits("kernel"))
-print(first.violation)
+show(first)
 
 # %% [markdown]
 # The third. The kernel keeps data for each CPU in an area of its own, the **per-CPU** data, and finds
@@ -76,7 +78,7 @@ print(first.violation)
 # and ↓. For each step you see
 #
 # - who executes, host or guest, and **GIF**, a flag that holds back interrupts of every kind while it is
-#   0,
+#   0 (CLGI clears it, STGI sets it),
 # - each register with its value and whose it is: a glyph, a word and a colour that say the same,
 # - the **bill** so far: what the path's instructions cost, in ticks of the time-stamp counter.
 #
@@ -116,10 +118,8 @@ print(f"{len(calm.exits)} exits, what broke: {calm.violation}")
 # Five hundred exits, and the host is well. It still runs with the guest's FS, TR, LSTAR and some twenty
 # other registers.
 #
-# **Question.** What has to happen for one of them to be missed?
-#
-# One answer: an **NMI**, the interrupt that the kernel cannot switch off with CLI. `kernel+nmi` is an
-# exit during which one becomes pending. Let it come last.
+# **Question.** What has to happen for one of them to be missed? Think of an interrupt that CLI does not
+# hold back, an **NMI**. `kernel+nmi` is an exit during which one becomes pending. Let it come last.
 
 # %%
 late = run(only_gs, exits(*["kernel"] * 500, "kernel+nmi"))
@@ -221,5 +221,7 @@ contents(progress.overview())
 # No. It waits until STGI. What counts is what the registers hold when GIF becomes 1.
 #
 # </details>
+#
+# ---
 #
 # **Next:** [What VMRUN leaves behind](01_what_vmrun_leaves_behind.ipynb)

@@ -30,8 +30,9 @@ check.begin("01_what_vmrun_leaves_behind", svmlib="0.1.0")
 # processor's own, loads the guest's from the page, and the guest runs. #VMEXIT does the reverse.
 #
 # But not with every register. Here is the entry and exit of KVM around 2020, as a list: STI, **VMLOAD**,
-# VMRUN, **VMSAVE**, CLI. Between VMRUN and VMSAVE runs the guest, which in this model overwrites
-# everything it can reach.
+# VMRUN, **VMSAVE**, CLI. Between VMRUN and #VMEXIT runs the guest, which in this model overwrites
+# everything it can reach. Around all that the kernel exchanges RBX and the like itself: *registers in*,
+# *registers out*. How this run ends you know from the start page.
 
 # %%
 from svmlib.kvm import exits, run, svm_vcpu_run
@@ -206,8 +207,8 @@ stepper(quiet, steps=quiet.exits[-1], registers=["GS.base", "KernelGSBase", "TR"
 #
 # ## An exit as a picture
 #
-# A column is a step, a lane is something that has to be right. This is the last exit but one: the path
-# puts GS base back, and nothing else.
+# A column is a step, a lane is something that has to be right. This is the first of the two exits, in
+# which the path put GS base back, and nothing else.
 
 # %%
 from svmlib.views import timeline
@@ -245,5 +246,7 @@ timeline(quiet, 0)
 # No. It read wherever the guest's GS base pointed. That this was mapped is the worse case.
 #
 # </details>
+#
+# ---
 #
 # **Next:** [Why order matters](01_why_order_matters.ipynb)

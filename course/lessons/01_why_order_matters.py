@@ -47,6 +47,7 @@ check.begin("01_why_order_matters", svmlib="0.1.0")
 
 # %%
 from svmlib.kvm import exits, run, svm_vcpu_run, this_cpu_read
+from svmlib.views import show
 
 
 def save_gs(cpu, vcpu):
@@ -60,7 +61,7 @@ def one_line_early(cpu, vcpu):
 
 
 early = run(check.path(vcpu_load=save_gs, vcpu_enter_exit=one_line_early), exits("kernel"))
-print(early.violation)
+show(early)
 
 # %% [markdown]
 # It does not. `current` is per-CPU data, and GS base is the guest's until the line after. KVM met this in
@@ -115,7 +116,7 @@ def instead(**functions):
 
 
 both = run(instead(prepare_host_switch=nothing), exits("kernel+nmi", "user"))
-stepper(both, steps=both.exits[0], only="host", registers=["GS.base", "TR", "FS.base"], prices="epyc-2020")
+stepper(both, steps=range(21, both.exits[0].last), registers=["GS.base", "TR", "FS.base"], prices="epyc-2020")
 
 # %% [markdown]
 # The same exit as a picture. GS base and TR are the host's before GIF becomes 1; the user's state is not,
@@ -288,5 +289,7 @@ compare_bars(
 # KernelGSBase. Between the two SWAPGS it was the active one, and the load wrote it.
 #
 # </details>
+#
+# ---
 #
 # **Next:** the exercise [The legacy path](01_legacy_path.ipynb)

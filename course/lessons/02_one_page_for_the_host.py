@@ -60,6 +60,7 @@ print(mixed_up.violation)
 
 # %%
 from svmlib.kvm import this_cpu_read
+from svmlib.views import show, stepper
 
 
 def fetch_when_needed(cpu, vcpu):
@@ -69,11 +70,9 @@ def fetch_when_needed(cpu, vcpu):
 
 
 locked_out = run(check.path(vcpu_enter_exit=fetch_when_needed), exits("kernel"))
-print(locked_out.violation)
+show(locked_out)
 
 # %%
-from svmlib.views import stepper
-
 stepper(locked_out, registers=["GS.base", "TR", "FS.base", "LSTAR"], prices="epyc-2020")
 
 # %% [markdown]
@@ -89,9 +88,9 @@ stepper(locked_out, registers=["GS.base", "TR", "FS.base", "LSTAR"], prices="epy
 #
 # Which do you like best? The exercise will ask you to choose.
 #
-# In 2022 the question came back. Fixes for Retbleed had made a RET, and per-CPU reads around it, unsafe
-# to come before the host's VMLOAD, and that was done in C, after the return from assembly. Some hosts no
-# longer booted. Commit e287bd005ad9 (Paolo Bonzini, November 2022) moved the VMLOAD into the assembly.
+# In 2022 the question came back. With the fixes for Retbleed came per-CPU reads between #VMEXIT and the
+# return from assembly. The host's VMLOAD followed only after that return, in C. Hosts failed to boot.
+# Commit e287bd005ad9 (Paolo Bonzini, November 2022) moved the VMLOAD into the assembly.
 #
 # ## How often to save
 #
@@ -213,8 +212,8 @@ compare_bars({name: bills["user"].by_part() for name, bills in paths.items()}, t
 #
 # What was measured: KVM_RUN, the system call around it all, went from about 4600 to about 2800 ticks for
 # a guest that does nothing but HLT, on an EPYC of unnamed model (commit e79b91bb3c91). UnixBench, netperf
-# and a kernel build showed no difference. The numbers came with version 1 already, so they probably
-# belong to that design and not to the merged one.
+# and kernel builds showed no noticeable difference. The numbers came with version 1 already, so they
+# probably belong to that design and not to the merged one.
 #
 # ## The exit in one picture
 #
@@ -263,5 +262,7 @@ stepper(whole, only="path", registers=["GS.base", "TR", "FS.base", "LSTAR", "TSC
 # TSC_AUX.
 #
 # </details>
+#
+# ---
 #
 # **Next:** the exercise [The VMSAVE/VMLOAD path](02_vmsave_vmload_path.ipynb)

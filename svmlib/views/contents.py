@@ -15,6 +15,8 @@ _NOWHERE = (
     "<p>This notebook lies outside a learner's folder, so no progress is kept. "
     "Type <code>make course</code> in the course's folder: it makes <code>work/</code> and opens it.</p>"
 )
+#: JupyterLab sets tables to the right, and its style wins over a style sheet's.
+_LEFT = 'style="text-align:left;font-family:inherit"'
 _HEAD = ("notebook", "kind", "difficulty", "minutes", "you")
 
 
@@ -23,7 +25,7 @@ def contents(rows: Iterable["Row"]) -> Html:
     lines = [_line(row) for row in rows]
     if not lines:
         return Html(f'{STYLE}<div class="svm">{_NOWHERE}</div>')
-    head = "".join(f'<th scope="col">{name}</th>' for name in _HEAD)
+    head = "".join(f'<th scope="col" {_LEFT}>{name}</th>' for name in _HEAD)
     return Html(
         f'{STYLE}<div class="svm"><table><caption>The notebooks in reading order</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
@@ -36,5 +38,7 @@ def _line(row: "Row") -> str:
     how_far = f"{STATES[row.state]} {row.state}"
     if row.state == "tried":
         how_far += f", {row.passed} of {row.of} {unit}"
-    cells = "".join(f"<td>{cell}</td>" for cell in (row.kind, row.difficulty, str(row.minutes), how_far))
-    return f'<tr><th scope="row">{link}</th>{cells}</tr>'
+    cells = "".join(
+        f"<td {_LEFT}>{cell}</td>" for cell in (row.kind, row.difficulty, str(row.minutes), how_far)
+    )
+    return f'<tr><th scope="row" {_LEFT}>{link}</th>{cells}</tr>'
