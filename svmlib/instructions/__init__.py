@@ -17,7 +17,7 @@ def _instruction(function: Callable[Concatenate[Processor, P], R]) -> "Callable[
     """Make a method of `Cpu` of an instruction's function; a fault in it goes to the kernel first."""
 
     @wraps(function)
-    def issue(cpu: "Cpu", *operands: P.args, **named: P.kwargs) -> R:
+    def issue(cpu: "Cpu", /, *operands: P.args, **named: P.kwargs) -> R:
         p = cpu._processor
         if p.shutdown:
             raise p.shutdown

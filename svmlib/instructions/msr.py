@@ -2,12 +2,15 @@
 
 from ..faults import Fault
 from ..memory import MAXPHYADDR, PAGE, is_canonical
-from ..processor import EFER_SVME, Processor
+from ..processor import CR0_PG, EFER_LME, EFER_SVME, Processor
 from ..registers import BY_MSR, Register
 
 _LOW32 = 0xFFFF_FFFF
-#: EFER bits that exist here: SCE, LME, LMA, NXE, SVME, FFXSR left out as in the emulators' models.
-_EFER_BITS = 1 << 0 | 1 << 8 | 1 << 10 | 1 << 11 | EFER_SVME
+_EFER_LMA = 1 << 10
+#: EFER bits that exist here: SCE, LME, LMA, NXE, SVME.  FFXSR and LMSLE are left out.
+EFER_BITS = 1 << 0 | EFER_LME | _EFER_LMA | 1 << 11 | EFER_SVME
+#: Memory types that a byte of PAT may name: UC, WC, WT, WP, WB, UC-.
+_PAT_TYPES = frozenset((0, 1, 4, 5, 6, 7))
 
 
 def require_ring0(p: Processor, what: str) -> None:
@@ -34,17 +37,18 @@ def wrmsr(p: Processor, msr: int, value: int) -> None:
     """WRMSR: write `value` to the MSR whose number is `msr`.
 
     #GP(0) outside ring 0, for an unknown number, and where the register refuses the value: a base or entry
-    point that is not canonical, a VM_HSAVE_PA that is no page, a reserved bit of EFER.  SFMASK, TSC_AUX and
-    AMD's SYSENTER registers keep the low 32 bits (bochs-msr, linux-cpu-common).
+    point that is not canonical, a VM_HSAVE_PA that is no page, a reserved bit of EFER or a change of its LME
+    while paging is on, a PAT with a memory type that does not exist.  SFMASK, TSC_AUX and AMD's SYSENTER
+    registers keep the low 32 bits, EFER.LMA is the processor's own (bochs-msr, linux-cpu-common).
     """
     require_ring0(p, "WRMSR")
     row = BY_MSR.get(msr)
     if row is None:
         raise _unknown("WRMSR", msr)
-    p.set("WRMSR", row.msr_name, value, row.name, _accepted(row, value))
+    p.set("WRMSR", row.msr_name, value, row.name, _accepted(p, row, value))
 
 
-def _accepted(row: Register, value: int) -> int:
+def _accepted(p: Processor, row: Register, value: int) -> int:
     """Return what register `row` holds once `value` is written, or raise #GP(0)."""
     if not isinstance(value, int) or value >> 64:
         raise Fault("#GP", f"WRMSR {row.msr_name}: {value!r} is not a 64-bit number (0 to 2**64 - 1)", 0)
@@ -57,9 +61,20 @@ def _accepted(row: Register, value: int) -> int:
         )
     if rule == "page" and (value % PAGE or value >> MAXPHYADDR):
         raise Fault("#GP", f"WRMSR {row.msr_name}: {value:#x} is not the address of a 4 KiB page", 0)
-    if rule == "efer" and value & ~_EFER_BITS:
-        raise Fault("#GP", f"WRMSR EFER: {value & ~_EFER_BITS:#x} are reserved bits", 0)
+    if rule == "efer":
+        return _accepted_efer(p, value)
+    if rule == "pat" and not _PAT_TYPES.issuperset(value.to_bytes(8, "little")):
+        raise Fault("#GP", f"WRMSR PAT: {value:#x} names a memory type that does not exist", 0)
     return value
+
+
+def _accepted_efer(p: Processor, value: int) -> int:
+    efer = p.regs["EFER"]
+    if reserved := value & ~EFER_BITS:
+        raise Fault("#GP", f"WRMSR EFER: {reserved:#x} are reserved bits", 0)
+    if (value ^ efer) & EFER_LME and p.regs["CR0"] & CR0_PG:
+        raise Fault("#GP", "WRMSR EFER: LME cannot change while paging is on", 0)
+    return value & ~_EFER_LMA | efer & _EFER_LMA
 
 
 def _unknown(instruction: str, msr: int) -> Fault:

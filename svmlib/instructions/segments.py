@@ -73,11 +73,11 @@ def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
     """MOV FS or GS, r: load the selector and, from its descriptor, attributes, limit and a 32-bit base.
 
     A null selector clears all three where the CPU has NullSelectorClearsBase, and leaves base and limit
-    elsewhere.  #GP(selector) for one outside its table or of no data segment, #NP(selector) for one that is
-    not present.
+    elsewhere.  #GP(selector) for one outside its table, of no data segment, or whose DPL is below CPL or RPL;
+    #NP(selector) for one that is not present.  The descriptor's accessed bit is not set.
     """
     name = _data_segment(register)
-    selector &= 0xFFFF
+    selector = _selector(f"MOV {name}", selector)
     if selector < 4:
         parts = {f"{name}.selector": selector, f"{name}.attrib": 0}
         if p.null_clears_base:
@@ -86,6 +86,10 @@ def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
         attrib, limit, base = _descriptor(p, f"MOV {name}", selector)
         if not attrib & 0x10 or attrib & 0xA == 0x8:
             raise Fault("#GP", f"MOV {name}: {selector:#x} selects no data segment", selector & ~3)
+        dpl, conforming = attrib >> 5 & 3, attrib & 0xC == 0xC
+        if not conforming and max(p.regs["CPL"], selector & 3) > dpl:
+            why = f"MOV {name}: {selector:#x} at CPL {p.regs['CPL']}, and the segment's DPL is {dpl}"
+            raise Fault("#GP", why, selector & ~3)
         if not attrib & 0x80:
             raise Fault("#NP", f"MOV {name}: the segment of {selector:#x} is not present", selector & ~3)
         parts = {
@@ -95,6 +99,12 @@ def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
             f"{name}.base": base & 0xFFFF_FFFF,
         }
     p.update("MOV Sreg,r", name, selector, parts)
+
+
+def _selector(what: str, selector: int) -> int:
+    if not isinstance(selector, int):
+        raise TypeError(f"{what}: {selector!r} is not a selector, a number of 16 bits")
+    return selector & 0xFFFF
 
 
 def _data_segment(register: str) -> str:
@@ -117,7 +127,7 @@ def lldt(p: Processor, selector: int) -> None:
     present.
     """
     require_ring0(p, "LLDT")
-    selector &= 0xFFFF
+    selector = _selector("LLDT", selector)
     if selector < 4:
         p.update("LLDT", None, selector, _system("LDTR", selector, 0, 0, 0))
         return
@@ -139,7 +149,7 @@ def ltr(p: Processor, selector: int) -> None:
     TSS is busy already; #NP(selector) if not present.
     """
     require_ring0(p, "LTR")
-    selector &= 0xFFFF
+    selector = _selector("LTR", selector)
     if selector < 4:
         raise Fault("#GP", "LTR: the selector is null", 0)
     why = "available TSS (a busy one must be made available in the GDT first)"
@@ -169,7 +179,7 @@ def _system_descriptor(
             f"{what}: {selector:#x} selects from the LDT, a system segment lies in the GDT",
             selector & ~3,
         )
-    attrib, limit, base = _descriptor(p, what, selector)
+    attrib, limit, base = _descriptor(p, what, selector, 16)
     if attrib & 0x10 or attrib & 0xF not in types:
         raise Fault("#GP", f"{what}: {selector:#x} selects no {wanted}", selector & ~3)
     if not attrib & 0x80:
@@ -181,12 +191,12 @@ def _system_descriptor(
     return attrib, limit, base
 
 
-def _descriptor(p: Processor, what: str, selector: int) -> tuple[int, int, int]:
+def _descriptor(p: Processor, what: str, selector: int, size: int = 8) -> tuple[int, int, int]:
     """Return (attrib, limit in bytes, 32-bit base) of the descriptor `selector` names, in GDT or LDT."""
     regs = p.regs
     table = "LDTR" if selector & 4 else "GDTR"
     usable = table == "GDTR" or regs["LDTR.attrib"] & 0x80
-    if not usable or (selector | 7) > regs[f"{table}.limit"]:
+    if not usable or (selector & ~7) + size - 1 > regs[f"{table}.limit"]:
         raise Fault("#GP", f"{what}: {selector:#x} lies outside the {table[:3]}", selector & ~3)
     return _unpacked(p.memory.read(p.memory.translate(regs[f"{table}.base"] + (selector & ~7))))
 

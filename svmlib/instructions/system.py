@@ -4,6 +4,8 @@ from ..faults import Fault
 from ..processor import RFLAGS_IF, Processor
 from .msr import require_ring0
 
+#: Bytes that one load or store may move.
+SIZES = (1, 2, 4, 8)
 #: Offset of IST1 in a 64-bit TSS; the seven entries are eight bytes each.
 TSS_IST1 = 0x24
 #: What the processor pushes for an event from 64-bit mode: SS, RSP, RFLAGS, CS, RIP.
@@ -24,6 +26,7 @@ def sti(p: Processor) -> None:
 
 def load(p: Processor, address: int, size: int = 8) -> int:
     """MOV r, m: return `size` bytes at linear `address`.  #PF where nothing is mapped."""
+    _require_operands("load", size, address)
     value = p.memory.read(p.memory.translate(address, size), size)
     p.record("MOV r,m", p.symbols.get(address, address), value)
     return value
@@ -31,11 +34,13 @@ def load(p: Processor, address: int, size: int = 8) -> int:
 
 def store(p: Processor, address: int, value: int, size: int = 8) -> None:
     """MOV m, r: store `size` bytes of `value` at linear `address`.  #PF where nothing is mapped."""
+    _require_operands("store", size, address, value)
     _store(p, p.symbols.get(address, address), address, value, size)
 
 
 def load_gs(p: Processor, offset: int, size: int = 8) -> int:
     """MOV r, gs:[offset]: load `size` bytes at GS.base + `offset`, whoever's base that is."""
+    _require_operands("load_gs", size, offset)
     address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
     try:
         value = p.memory.read(p.memory.translate(address, size), size)
@@ -47,11 +52,21 @@ def load_gs(p: Processor, offset: int, size: int = 8) -> int:
 
 def store_gs(p: Processor, offset: int, value: int, size: int = 8) -> None:
     """MOV gs:[offset], r: store the low `size` bytes of `value` at GS.base + `offset`."""
+    _require_operands("store_gs", size, offset, value)
     address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
     try:
         _store(p, p.symbols.get(-offset - 1) or f"gs:{offset:#x}", address, value, size)
     except Fault as fault:
         raise _through_gs(p, offset, fault) from None
+
+
+def _require_operands(what: str, size: int, *numbers: int) -> None:
+    """Raise ValueError or TypeError where no machine code could ask for this."""
+    if size not in SIZES:
+        raise ValueError(f"{what}: no instruction moves {size!r} bytes at once; it is 1, 2, 4 or 8")
+    for number in numbers:
+        if not isinstance(number, int):
+            raise TypeError(f"{what}: {number!r} is not a number, and addresses and values are")
 
 
 def _store(p: Processor, name: str | int, address: int, value: int, size: int) -> None:

@@ -30,10 +30,13 @@ def exception_entry(machine: "Machine", p: Processor, fault: Fault) -> Exception
     if base == area(p.index):
         return fault
     owner = whose(owner_of(machine, p.index, "GS.base", base))
-    symptom = (
-        f"Triple fault. {fault}. GS.base was {base:#x} ({owner}), and the handler reads its per-CPU data "
-        f"through it, faults too, and so does the next."
-    )
+    symptom = f"{fault}. GS.base was {base:#x} ({owner}), and the handler reads its per-CPU data through it"
+    try:
+        p.memory.translate(base)
+    except Fault:
+        symptom = f"Triple fault. {symptom}, faults too, and so does the next."
+    else:
+        symptom += ": whatever lies there it takes for its own.  (The model stops here.)"
     stopped = p.stop(symptom)
     machine.violation = machine.violation or broken(machine, p, "per_cpu", "GS.base", symptom)
     return stopped

@@ -16,7 +16,8 @@ from .vmenter import LDT_SELECTOR, TSS_SELECTOR
 
 #: Physical addresses of task structures, VMCBs and LDTs, a page each.
 TASKS, VMCBS, LDTS = 0x200_0000, 0x300_0000, 0x400_0000
-#: Offset in a task_struct of thread.gsbase, where the kernel keeps the user's GS base.
+#: Offset in a task_struct of thread.gsbase, where the kernel keeps the user's GS base.  The number is ours:
+#: Linux's depends on its configuration.
 THREAD_GSBASE = 0x18
 
 #: Flat descriptors of the 64-bit kernel's GDT by selector: (attrib, limit, base).

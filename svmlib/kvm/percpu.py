@@ -16,7 +16,7 @@ PER_CPU_OFFSET = DIRECT_MAP + 0x240_0000
 
 
 class Field(NamedTuple):
-    """A field of the per-CPU area: offset from its start and size in bytes."""
+    """A field of the per-CPU area: offset from its start (ours; Linux's linker decides) and size in bytes."""
 
     offset: int
     size: int

@@ -43,7 +43,7 @@ def _exit(word: str) -> Exit:
     kind, *suffixes = spaced.split() or [""]
     fields: dict[str, int] = {}
     for suffix in suffixes:
-        if suffix[0] in "@#" and suffix[1:].isdigit():
+        if suffix[0] in "@#" and suffix[1:].isdecimal():
             fields["cpu" if suffix[0] == "@" else "vcpu"] = int(suffix[1:])
         elif suffix != "+nmi":
             kind = ""
@@ -89,6 +89,8 @@ def run(path: Any, exits: list[Exit], host: Host = Host()) -> Run:
     there; an exception of the path's own code that is no fault of the machine's comes out as it is.
     """
     for exit_ in exits:
+        if not isinstance(exit_, Exit):
+            raise TypeError(f'{exit_!r} is no exit; write exits("kernel", "user+nmi@1")')
         if not 0 <= exit_.cpu < host.cpus or not 0 <= exit_.vcpu < host.vcpus:
             raise ValueError(
                 f"exit {exit_}: the host has CPUs 0 to {host.cpus - 1} and vCPUs 0 to {host.vcpus - 1}"

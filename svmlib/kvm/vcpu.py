@@ -37,7 +37,7 @@ class Vcpu:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store a field; TypeError for what is no plain data."""
-        if isinstance(value, int):
+        if type(value) is int:
             self._fields[name] = value
             self._processor.record("MOV m,r", f"vcpu.{name}", value)
         else:
@@ -49,14 +49,18 @@ class Vcpu:
         return f"Vcpu({', '.join(f'{name}={value!r}' for name, value in self._fields.items())})"
 
 
+_PLAIN = (int, bool, str, bytes, type(None))
+
+
 def plain(value: Any) -> Any:
     """Return `value` as it is stored: read-only if a list or dict; TypeError if it is no plain data."""
-    if value is None or isinstance(value, (int, str, bytes)):
+    # By type, not isinstance: a subclass of int can carry anything along.
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, (list, tuple)):
         return tuple([plain(item) for item in value])
     if isinstance(value, (dict, MappingProxyType)):
-        return MappingProxyType({key: plain(item) for key, item in value.items()})
+        return MappingProxyType({plain(key): plain(item) for key, item in value.items()})
     message = (
         f"a vcpu field holds numbers, text, bytes, None, lists and dicts of these, not {type(value).__name__}"
     )

@@ -4,7 +4,8 @@ A path is anything with these functions, each called as f(cpu, vcpu):
 
 - `vcpu_load` (optional), when the vCPU is put on a CPU;
 - `prepare_switch_to_guest`, on every entry; the path itself keeps the flag `vcpu.guest_state_loaded`;
-- `vcpu_enter_exit`, between CLGI and STGI: guest VMLOAD, VMRUN, guest VMSAVE, all that STGI needs;
+- `vcpu_enter_exit`, between CLGI and STGI: guest VMLOAD, VMRUN, guest VMSAVE, and what must be the host's
+  before STGI;
 - `prepare_host_switch`, when the vCPU is put: the rest.
 
 Between calls a path keeps state only in vcpu fields and in modelled memory.

@@ -5,6 +5,7 @@ docstring names.
 """
 
 from ..instructions import Cpu
+from ..kvm.host import THREAD_GSBASE
 from ..kvm.percpu import this_cpu_read
 from ..kvm.vcpu import Vcpu
 from ..kvm.vmenter import load_gs_index, reload_tss, svm_vcpu_run
@@ -23,8 +24,6 @@ HOST_SAVE_USER_MSRS = (
     MSR.SYSENTER_EIP,
     MSR.TSC_AUX,
 )
-#: Offset of thread.gsbase in a task_struct.
-THREAD_GSBASE = 0x18
 
 
 def vcpu_load(cpu: Cpu, vcpu: Vcpu) -> None:
