@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
-from .marks import STYLE, Html, table
+from .marks import STYLE, Html, own_patterns, table
 
 _LEFT, _RIGHT, _WIDTH, _ROW, _BAR, _TOP = 170, 190, 780, 40, 20, 30
 #: Fill, colour of the text on it, and the stroke that is drawn over the fill, "" for none.
@@ -66,7 +66,7 @@ def _svg(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title:
         _row(name, each, looks, scale, _TOP + _ROW * at) for at, (name, each) in enumerate(bills.items())
     )
     said = "; ".join(f"{name}: {_said(_total(each))} {unit}" for name, each in bills.items())
-    return (
+    return own_patterns(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
         'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">'
         f"<title>{escape(title)}</title><desc>{escape(said)}.</desc>{_patterns(len(parts))}"

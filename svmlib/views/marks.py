@@ -3,6 +3,7 @@
 Glyph and word carry the information, the colour (Okabe-Ito) repeats it, so that nothing is lost without it.
 """
 
+import hashlib
 from collections.abc import Iterable
 from html import escape
 
@@ -63,6 +64,15 @@ class Html(str):
     def __repr__(self) -> str:
         """Stay short where only text is shown."""
         return f"<Html of {len(self)} characters>"
+
+
+def own_patterns(svg: str) -> Html:
+    """Give the patterns of a picture names of its own.
+
+    The names count in the whole page, and a browser does not fill from a pattern in a cell that is not shown.
+    """
+    mark = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    return Html(svg.replace('id="svm-', f'id="svm-{mark}-').replace("url(#svm-", f"url(#svm-{mark}-"))
 
 
 def owner_mark(owner: str) -> str:

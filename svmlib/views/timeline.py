@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from .frames import Frame, frames
-from .marks import OWNERS, Html
+from .marks import OWNERS, Html, own_patterns
 from .rows import DEFAULT, registers_of
 from .words import operation, page_name, vmcbs_of
 
@@ -79,7 +79,7 @@ def _draw(shown: Sequence[Frame], title: str, symptom: str, vmcbs: Collection[in
     height = bottom + 64 + 20 * bool(symptom)
     lanes = "".join(_lane(shown, lane, _TOP + _LANE * at) for at, lane in enumerate(LANES))
     end = _end(symptom, _LEFT + _COLUMN * len(shown), bottom) if symptom else ""
-    return Html(
+    return own_patterns(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">'
         f"<title>{escape(title)}</title><desc>{escape(_describe(shown, symptom))}</desc>{_PATTERNS}"
