@@ -227,7 +227,8 @@ check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, nam
 path = check.path(
     vcpu_load=vcpu_load, vcpu_enter_exit=vcpu_enter_exit, prepare_host_switch=prepare_host_switch
 )
-check.survives(path, "kernel", "kernel@1#1", "kernel@1", "user", "user@1#1", "user@1", host=Host(seed=34))
+moves = ("kernel", "kernel@1", "kernel#1", "kernel+nmi@1", "user#1", "user@1#1", "user", "user@1")
+check.survives(path, *moves, host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
 check.survives_random(path, runs=40, name="01 migration")
 ### END HIDDEN TESTS

@@ -166,7 +166,8 @@ path = check.path(
     vcpu_enter_exit=vcpu_enter_exit,
     prepare_host_switch=prepare_host_switch,
 )
-check.survives(path, "kernel", "kernel@1#1", "kernel@1", "user", "user@1#1", "user@1", host=Host(seed=34))
+moves = ("kernel", "kernel@1", "kernel#1", "kernel+nmi@1", "user#1", "user@1#1", "user", "user@1")
+check.survives(path, *moves, host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
 check.survives_random(path, runs=40, name="02 migration")
 ### END HIDDEN TESTS

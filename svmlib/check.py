@@ -6,24 +6,22 @@ learners have a public one.
 """
 
 import os
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Sequence
 from random import Random
-from types import CodeType, MethodType, ModuleType, SimpleNamespace
-from typing import Any, NoReturn
+from types import SimpleNamespace
+from typing import Any
 
 from .costs import Bill, bill, prices
-from .faults import Fault, Shutdown
 from .instructions import Cpu
 from .kvm import Exit, PathError, Run, Vcpu, exits, guest, random_exits, run, svm_vcpu_run
 from .kvm.host import Host
-from .kvm.invariants import left_behind
+from .kvm.invariants import Violation, left_behind
 from .kvm.machine import FUNCTIONS, Machine, functions_of
 from .kvm.run import typical_exits
 from .progress import begin
-from .registers import BY_MSR
+from .registers import BY_MSR, carried_by
+from .trace import Trace
+from .watch import CheckFailed, Function, Watch, failure, hint, name_of, require_own
 
 __all__ = [
     "CheckFailed",
@@ -47,28 +45,10 @@ PUBLIC_SEED = "svmlib"
 SLACK = 25
 #: The price list of the budgets.
 PRICES = "epyc-2020"
+#: Longest line of a hint.
+WIDTH = 110
 
-_REFERENCE = "svmlib.paths"
-_PACKAGE = str(Path(__file__).parent)
 _KINDS = {"kernel": "in-kernel exit", "user": "exit to user space"}
-
-_last: list[str] = []
-
-Function = Callable[[Cpu, Vcpu], None]
-
-
-class CheckFailed(AssertionError):
-    """A check did not hold; the message is what somebody noticed, `hint()` tells the rest."""
-
-
-def hint() -> None:
-    """Print what the last failed check knows: rule, register, value and owner, carrier, the last steps."""
-    print(_last[-1] if _last else "No check has failed since the notebook was opened.")
-
-
-def _fail(symptom: str, more: str = "") -> CheckFailed:
-    _last[:] = [more or symptom]
-    return CheckFailed(f"{symptom}\nhint() tells more." if more else symptom)
 
 
 # -- what is checked -----------------------------------------------------------------------------------------
@@ -82,8 +62,8 @@ def path(**functions: Function) -> SimpleNamespace:
     """
     for name, function in functions.items():
         if name not in FUNCTIONS:
-            raise _fail(f"a path has no function {name}; it has {', '.join(FUNCTIONS)}")
-        _own(function)
+            raise failure(f"a path has no function {name}; it has {', '.join(FUNCTIONS)}")
+        require_own(function)
     idle = dict.fromkeys(FUNCTIONS, _nothing) | {"vcpu_enter_exit": svm_vcpu_run}
     return SimpleNamespace(__name__="yours", **(idle | functions))
 
@@ -124,9 +104,9 @@ def survives_random(path: Any, *words: str, runs: int = 20, length: int = 25, na
 
 def never_survives(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
     """Run a `path` that has to break, CheckFailed if it does not.  Returns the run with its violation."""
-    result = _executed(path, exits(*words), host)
+    result, _ = _executed(path, exits(*words), host)
     if result.violation is None:
-        raise _fail(f"nothing broke in {' '.join(words)}: the host survived it")
+        raise failure(f"nothing broke in {' '.join(words)}: the host survived it")
     print(f"it breaks: {result.violation.symptom}")
     return result
 
@@ -144,7 +124,7 @@ def at_most(path: Any, *words: str, host: Host = Host(seed=1), **limits: int) ->
             if times > limit:
                 why = f"exit {word} executed {event} {times} times; {limit} is what this exercise allows"
                 found = [f"  {step}   in {step.phase}" for step in steps if step.event == event]
-                raise _fail(why, "\n".join([why, *found]))
+                raise failure(why, "\n".join([why, *found]))
     print("ok: " + ", ".join(f"{event} at most {_count(limit, 'time')}" for event, limit in limits.items()))
 
 
@@ -164,8 +144,8 @@ def restores(
     """
     random = _random(name) if name else None
     names = [BY_MSR[r].name if isinstance(r, int) else r for r in registers]
-    _own(save)
-    _own(restore)
+    require_own(save)
+    require_own(restore)
     for turn in range(runs):
         seed, cpus = (random.getrandbits(32), 4) if random else (host.seed + turn, host.cpus)
         _restores(save, restore, names, host._replace(seed=seed, cpus=cpus), turn % cpus)
@@ -176,7 +156,7 @@ def _restores(save: Function, restore: Function, names: Sequence[str], host: Hos
     machine, cpu, vcpu = _scheduled(host, on)
     p = machine.processors[on]
     before = dict(p.regs)
-    with _Guard(save, restore):
+    with Watch(save, restore):
         save(cpu, vcpu)
         touched = [name for name in before if p.regs[name] != before[name]]
         if not touched:
@@ -185,34 +165,34 @@ def _restores(save: Function, restore: Function, names: Sequence[str], host: Hos
             p.update("guest", "overwrites", None, {name: left[name] for name in names})
             restore(cpu, vcpu)
     if touched:
-        raise _fail(f"{_name(save)} changed {touched[0]} while the host was running: saving only reads")
+        raise failure(f"{name_of(save)} changed {touched[0]} while the host was running: saving only reads")
     for name, value in before.items():
         if p.regs[name] != value:
             broken = left_behind(machine, p, name)
-            symptom = f"{broken.symptom}\nAfter {_name(restore)} on CPU {on}."
-            raise _fail(symptom, f"{broken.detail}\n{_tail(machine.trace.steps, broken.step)}")
+            symptom = f"{broken.symptom}\nAfter {name_of(restore)} on CPU {on}."
+            raise failure(symptom, f"{broken.detail}\n{_tail(machine.trace, broken.step)}")
 
 
 def once_a_period(save: Function, event: str) -> None:
     """Let `save` run for two entries of one period: CheckFailed unless the first alone executes `event`."""
-    _own(save)
+    require_own(save)
     for on in range(2):
         machine, cpu, vcpu = _scheduled(Host(seed=1), on)
         counts = []
         for _ in range(2):
             first = len(machine.trace)
-            with _Guard(save):
+            with Watch(save):
                 save(cpu, vcpu)
             counts.append(sum(step.event == event for step in machine.trace[first:]))
         if counts[0] != 1:
-            raise _fail(
-                f"{_name(save)} executed {event} {counts[0]} times for the first entry; once is needed"
+            raise failure(
+                f"{name_of(save)} executed {event} {counts[0]} times for the first entry; once is needed"
             )
         if counts[1]:
             why = (
                 "A period lasts until the vCPU is put; vcpu.guest_state_loaded is the flag that remembers it."
             )
-            raise _fail(f"The second entry of the same period executed {event} again.", why)
+            raise failure(f"The second entry of the same period executed {event} again.", why)
     print(f"ok: one {event} in a period")
 
 
@@ -245,7 +225,7 @@ def within_budget(
     correctness and bills are taken on random hosts, from the seed of the class.
     """
     for function in functions_of(path).values():
-        _own(function)
+        require_own(function)
     on = [host]
     if name:
         survives_random(path, name=name)
@@ -259,8 +239,19 @@ def within_budget(
             if not name:
                 print(f"{label}: {ticks:.0f} ticks; reference {allowed - slack:.0f}, budget {allowed:.0f}")
             if ticks > allowed:
-                more = f"Yours:\n{own[kind]}\n\nThe reference:\n{other[kind]}"
-                raise _fail(f"over budget: {ticks:.0f} ticks per {label}, {allowed:.0f} are allowed", more)
+                more = _compared(own[kind], other[kind])
+                raise failure(f"over budget: {ticks:.0f} ticks per {label}, {allowed:.0f} are allowed", more)
+
+
+def _compared(own: Bill, other: Bill) -> str:
+    """Say what is more often or less often on one bill than on the other."""
+    lines = ["Yours against the reference:"]
+    for event in dict.fromkeys([*own.events, *other.events]):
+        times, usual = own.events[event], other.events[event]
+        if times != usual:
+            ticks = own.prices.total({event: times - usual}).nominal
+            lines.append(f"  {event:16} {times:3} times instead of {usual:3}: {ticks:+6.0f} ticks")
+    return "\n".join([*lines, "check.bills(path) has the bills in full."])
 
 
 def beats(path: Any, reference: Any, points: float) -> float:
@@ -270,7 +261,7 @@ def beats(path: Any, reference: Any, points: float) -> float:
     """
     try:
         for function in functions_of(path).values():
-            _own(function)
+            require_own(function)
         survives_random(path, name="beats")
         own, other = bills(path), bills(reference)
     except (CheckFailed, PathError) as failed:
@@ -288,134 +279,48 @@ def beats(path: Any, reference: Any, points: float) -> float:
 
 
 def _run(path: Any, through: list[Exit], host: Host) -> Run:
-    result = _executed(path, through, host)
-    violation = result.violation
-    if violation is not None:
-        record = result.exits[-1]
-        at = Exit(record.kind, record.nmi, record.cpu, record.vcpu)
-        symptom = f"{violation.symptom}\nExit {len(result.exits)} of {len(through)}: {at} ({_in_words(at)})."
-        raise _fail(symptom, f"{violation.detail}\n{_tail(result.trace.steps, violation.step)}")
+    result, line = _executed(path, through, host)
+    if result.violation is not None:
+        more = [result.violation.detail]
+        if foreign := _not_the_hosts(result.trace, result.violation):
+            more.append(f"Not the host's at that moment: {', '.join(foreign)}.")
+        symptom = "\n".join([result.violation.symptom, _where(result, through), *line])
+        raise failure(symptom, "\n".join([*more, _tail(result.trace, result.violation.step)]))
     return result
 
 
-def _executed(path: Any, through: list[Exit], host: Host) -> Run:
+def _where(result: Run, through: list[Exit]) -> str:
+    """Say at which exit, and at which end of it, the violation was noticed."""
+    record, violation = result.exits[-1], result.violation
+    exit_ = Exit(record.kind, record.nmi, record.cpu, record.vcpu)
+    nmi = "an NMI waits for STGI, " if exit_.nmi else ""
+    kind = "handled in the kernel" if exit_.kind == "kernel" else "goes to user space"
+    words = f"{nmi}{kind}, CPU {exit_.cpu}, vCPU {exit_.vcpu}"
+    where = f"Exit {len(result.exits)} of {len(through)}: {exit_} ({words})"
+    if violation and violation.invariant == "host_state":
+        where += f"; noticed when a vCPU was put on CPU {violation.cpu}"
+    return f"{where}."
+
+
+def _not_the_hosts(trace: Trace, violation: Violation) -> list[str]:
+    """Name the registers of VMSAVE's set that were not the host's, where the violation itself names none."""
+    if violation.register:
+        return []
+    held = trace.state(violation.step, violation.cpu)
+    of = {name: trace.owner(violation.step, name, held[name], violation.cpu) for name in carried_by("VMSAVE")}
+    return list(dict.fromkeys(name.split(".")[0] for name, owner in of.items() if owner != "host"))
+
+
+def _executed(path: Any, through: list[Exit], host: Host) -> tuple[Run, list[str]]:
+    """Run `path`; with the run comes the learner's line at which the machine stopped, if it did there."""
     try:
         functions = functions_of(path)
     except PathError as error:
-        raise _fail(str(error)) from None
-    with _Guard(*functions.values()):
-        return run(path, through, host)
-
-
-class _Guard:
-    """Around calls of a learner's functions: what they raise is a failed check, so is what they remember."""
-
-    def __init__(self, *functions: Function):
-        self.functions = functions
-        self.before = _remembered(functions)
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CheckFailed):
-            _crashed(error)
-        after = _remembered(self.functions)
-        for name in after:
-            if self.before.get(name) != after[name]:
-                why = (
-                    "The kernel has one copy of this code, which all CPUs run for all vCPUs.\n"
-                    "What one call leaves for another belongs in a field of the vCPU: vcpu.host_ldt = ..."
-                )
-                raise _fail(f"{name} is a Python variable that changed from one call to the next.", why)
-
-
-def _crashed(error: Exception) -> NoReturn:
-    """Tell an exception of a learner's function by the line of theirs where it came up."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
-    at = f"\nIn {frames[-1].name}, line {frames[-1].lineno}: {frames[-1].line}" if frames else ""
-    if isinstance(error, NotImplementedError):
-        raise _fail(f"Not written yet: NotImplementedError is still raised.{at}") from None
-    if isinstance(error, Fault | Shutdown):
-        raise _fail(f"The host stopped: {error}{at}") from None
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    raise _fail(f"{type(error).__name__}: {text}{at}") from None
-
-
-def _own(function: Any) -> None:
-    """CheckFailed if `function` is a reference path's own or reaches one."""
-    for name, value in _reached(function):
-        if _is_reference(value):
-            raise _fail(f"{_name(function)} uses {name} of the reference path; the exercise asks for yours")
-
-
-def _is_reference(value: Any) -> bool:
-    if isinstance(value, (SimpleNamespace, Mapping)):
-        held = vars(value) if isinstance(value, SimpleNamespace) else value
-        return any(
-            _is_reference(item) for item in held.values() if callable(item) or hasattr(item, "__name__")
-        )
-    return f"{getattr(value, '__module__', None) or getattr(value, '__name__', '')}.".startswith(
-        f"{_REFERENCE}."
-    )
-
-
-def _remembered(functions: Sequence[Function]) -> dict[str, str]:
-    """What the functions could remember in Python, by name: globals, attributes, defaults, closures."""
-    found = {}
-    for function in functions:
-        for name, value in _reached(function):
-            if type(value) in _DATA:
-                found[name] = repr(value)
-            elif not callable(value) or isinstance(value, type):
-                held = getattr(value, "__dict__", {}) if not isinstance(value, ModuleType) else {}
-                found |= {f"{name}.{k}": repr(v) for k, v in held.items() if type(v) in _DATA}
-    return found
-
-
-_DATA = {int, bool, float, str, bytes, bytearray, type(None), list, tuple, dict, set}
-
-
-def _reached(function: Any, seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
-    """Yield `function` and all it names outside its arguments, through the functions that it calls."""
-    seen = set() if seen is None else seen
-    if id(function) in seen:
-        return
-    seen.add(id(function))
-    yield _name(function), function
-    if isinstance(function, partial):
-        yield from _reached(function.func, seen)
-        yield from ((_name(function), item) for item in function.args)
-        return
-    if isinstance(function, MethodType):
-        yield _name(function.__self__), function.__self__
-        function = function.__func__
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType) or _is_ours(function):
-        return
-    outside = [(name, function.__globals__[name]) for name in _names(code) if name in function.__globals__]
-    outside += [
-        (name, SimpleNamespace(__module__=name)) for name in _names(code) if name.startswith(_REFERENCE)
-    ]
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        outside.append((name, cell.cell_contents))
-    outside += [(f"a default of {_name(function)}", value) for value in function.__defaults__ or ()]
-    outside += vars(function).items()
-    for name, value in outside:
-        yield name, value
-        if hasattr(value, "__code__"):
-            yield from _reached(value, seen)
-
-
-def _is_ours(function: Any) -> bool:
-    return str(function.__module__).startswith("svmlib.")
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
+        raise failure(str(error)) from None
+    with Watch(*functions.values()) as guard:
+        watched = {name: guard.watch(function) for name, function in functions.items()}
+        result = run(SimpleNamespace(**watched), through, host)
+    return result, guard.line
 
 
 # -- words ---------------------------------------------------------------------------------------------------
@@ -425,27 +330,15 @@ def _random(name: str) -> Random:
     return Random(f"{os.environ.get('SVMLIB_SEED', PUBLIC_SEED)} {name}")
 
 
-def _in_words(exit_: Exit) -> str:
-    kind = "handled in the kernel" if exit_.kind == "kernel" else "goes to user space"
-    nmi = "an NMI waits for STGI, " if exit_.nmi else ""
-    return f"{nmi}{kind}, on CPU {exit_.cpu}, vCPU {exit_.vcpu}"
-
-
-def _tail(steps: Sequence[Any], last: int, count: int = 8) -> str:
+def _tail(trace: Trace, last: int, count: int = 8) -> str:
     lines = ["The last steps:"]
     for number in range(max(0, last - count + 1), last + 1):
-        step = steps[number]
-        lines.append(
-            f"  {number:4}  {step.side:5}  GIF {step.gif}  {step}"
-            + (f"   in {step.phase}" if step.phase else "")
-        )
+        step = trace[number]
+        line = f"  {number:4}  {step.side:5}  GIF {step.gif}  {step}"
+        line += f"   in {step.phase}" if step.phase else ""
+        lines.append(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…")
     return "\n".join(lines)
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _name(function: Any) -> str:
-    name = getattr(function, "__name__", None)
-    return str(name or getattr(getattr(function, "func", None), "__name__", type(function).__name__))

@@ -1,6 +1,0 @@
-"""
-what = "The solution, bonus and all."
-
-[expect]
-bonus_cheaper = 2
-"""
