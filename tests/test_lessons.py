@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,11 @@ import nbformat
 import pytest
 
 from autograder.notebooks import ROOT, lesson, scripts
+from svmlib import check
+from svmlib.kvm import exits
+from svmlib.kvm import run as run_path
+from svmlib.progress import Row
+from svmlib.views.contents import contents
 
 LESSONS = scripts(ROOT / "course" / "lessons")
 NAMES = [
@@ -97,8 +103,19 @@ def test_its_links_are_files_that_lie_beside_it(script: Path) -> None:
 
 
 @each_lesson
-def test_it_shows_no_whole_path(script: Path) -> None:
-    """A lesson's own functions never make a path that survives: what it defines is broken or partial."""
+def test_no_path_that_it_writes_out_survives(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exercise is not given away: what a lesson writes is broken or partial, and no source is shown."""
+    written: list[Any] = []
+    whole = check.path
+
+    def path(**functions: Any) -> Any:
+        written.append(whole(**functions))
+        return written[-1]
+
+    monkeypatch.setattr(check, "path", path)
+    runpy.run_path(str(script))
+    for each in written:
+        assert run_path(each, exits("kernel", "user+nmi", "user@1", "user")).violation
     code = "\n".join(cells(script, "code"))
     assert "getsource" not in code
     assert not re.search(r"from svmlib\.paths\.?\w* import (prepare|vcpu)", code)
@@ -119,3 +136,21 @@ def test_it_shows_no_path_of_this_machine(script: Path, executed: dict[str, Any]
     text = json.dumps(run(script, executed, tmp_path))
     assert str(ROOT) not in text
     assert str(Path.home()) + "/" not in text
+
+
+def test_the_start_page_s_table_says_how_far_in_glyph_and_word() -> None:
+    rows = [
+        Row("01_why_order_matters", "1 · Why <order> matters", "lesson", "moderate", 25, "tried", 3, 12),
+        Row("01_legacy_path", "1 · The legacy path", "exercise", "easy", 35, "open", 0, 5),
+        Row("02_vmsave_vmload_path", "2 · VMSAVE", "exercise", "moderate", 35, "done", 5, 5),
+    ]
+    table = contents(rows)
+    assert '<a href="01_why_order_matters.ipynb">1 · Why &lt;order&gt; matters</a>' in table
+    assert "◐ tried, 3 of 12 cells" in table
+    assert "○ open" in table
+    assert "● done" in table
+    assert table.index("01_why_order_matters") < table.index("01_legacy_path")
+
+
+def test_the_table_outside_a_work_folder_says_what_to_type() -> None:
+    assert "make course" in contents([])

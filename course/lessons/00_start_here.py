@@ -173,7 +173,8 @@ bill(calm.steps(calm.exits[-1]), prices("epyc-2020"))
 #
 # A lesson comes before each exercise. Run the next cell again whenever you want to know where you are: ○
 # open means that nothing ran yet, ◐ tried that something did, ● done that every cell of a lesson, or
-# every test of an exercise, ended well when it last ran.
+# every test of an exercise, ended well when it last ran. This page is done when you have run that cell
+# twice.
 
 # %%
 from svmlib import progress
