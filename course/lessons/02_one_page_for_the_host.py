@@ -22,10 +22,10 @@ check.begin("02_one_page_for_the_host", svmlib="0.1.0")
 # %% [markdown]
 # ## The patch of 10 December 2020
 #
-# VMSAVE and VMLOAD move in one instruction what the legacy path moves in some forty: FS, GS, TR and LDTR
-# with their hidden parts, KernelGSBase, and the registers of SYSCALL and SYSENTER. KVM had always used
-# them for the guest. Michael Roth of AMD proposed to use them for the host, too. After four versions it
-# was merged for Linux 5.12, as commit e79b91bb3c91 and two more (553cc15f6e8d, a7fc06dd2f14).
+# VMSAVE and VMLOAD move in one instruction what the legacy path moves in some fifteen each way: FS, GS,
+# TR and LDTR with their hidden parts, KernelGSBase, and the registers of SYSCALL and SYSENTER. KVM had
+# always used them for the guest. Michael Roth of AMD proposed to use them for the host, too. After four
+# versions it was merged for Linux 5.12, as commit e79b91bb3c91 and two more (553cc15f6e8d, a7fc06dd2f14).
 #
 # Each CPU has a page for this, the **host save page**. Linux takes the page that it has to reserve for
 # VMRUN anyway: VMRUN keeps the host's other half there, or inside the processor, and their fields do not
