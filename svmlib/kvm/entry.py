@@ -62,8 +62,8 @@ def nmi(machine: "Machine", p: Processor) -> None:
     cpu = Cpu(p)
     undo = _paranoid_entry(cpu, p)
     found = _read(machine, p, cpu)
-    if found != p.index:
-        base = p.regs["GS.base"]
+    base = p.regs["GS.base"]
+    if base != area(p.index):
         why = (
             f"An NMI arrived at STGI, and its handler on CPU {p.index} took itself for CPU {found:#x}: "
             f"GS.base {base:#x}."

@@ -20,7 +20,7 @@ from ..trace import Trace
 from . import entry, guest
 from .host import Host, Task, boot, load_task, new_vmcb, task
 from .invariants import Violation, broken, describe, left_behind
-from .percpu import symbols, this_cpu_read
+from .percpu import area, symbols, this_cpu_read
 from .vcpu import Vcpu
 
 #: EXITCODEs: a CPUID is handled in the kernel, port I/O goes to user space.
@@ -116,6 +116,7 @@ class Machine:
             p.symbols = names
             p.on_fault = partial(entry.exception_entry, self)
             p.on_event = self._event
+            p.guest = self._astray
             self.trace.start[p.index] = dict(p.regs)
             self.trace.host[p.index] = [(0, self.trace.start[p.index])]
         self.threads = [_Thread(self, n) for n in range(host.vcpus)]
@@ -188,7 +189,7 @@ class Machine:
         thread.entries = 0
         p.guest = partial(self._guest, exit_, thread)
         self._call("vcpu_enter_exit", cpu, thread)
-        p.guest = None
+        p.guest = self._astray
         thread.swapped = _swapped(regs)
         regs.update(zip(names, host, strict=True))
         p.record("registers out", None, None, names, thread.swapped, host)
@@ -215,6 +216,10 @@ class Machine:
             why = f"The guest found {name} other than it left it, and went on with that."
             self.violation = describe(self, p, "guest_state", name, why, thread.left[at])
             raise _Broken
+        if regs["TSC_AUX"] != thread.tsc_aux:
+            why = "RDTSCP in the guest names a CPU that is not the guest's: TSC_AUX is not as KVM set it."
+            self.violation = describe(self, p, "guest_state", "TSC_AUX", why, thread.tsc_aux)
+            raise _Broken
         new = thread.states[thread.turn]
         regs.update(thread.registers[thread.turn])
         thread.turn = (thread.turn + 1) % guest.STATES
@@ -227,11 +232,18 @@ class Machine:
             p.pending.append("NMI")
         return EXITCODES[exit_.kind]
 
+    def _astray(self, p: Processor, vmcb_pa: int) -> int:
+        self.violation = broken(
+            self, p, "window", "", "A guest ran outside vcpu_enter_exit, where GIF is set."
+        )
+        raise _Broken
+
     def _own_data(self, p: Processor, cpu: Cpu) -> None:
         """Read per-CPU data as the kernel's C code does everywhere."""
         found = this_cpu_read(cpu, "cpu_number")
-        if found != p.index:
-            base = p.regs["GS.base"]
+        base = p.regs["GS.base"]
+        if base != area(p.index):
+            # What lies there may even be the right number: nothing but luck.
             why = f"The kernel on CPU {p.index} took itself for CPU {found:#x}: it read at GS.base {base:#x}."
             self._violate("per_cpu", p, "GS.base", why)
 
