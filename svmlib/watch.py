@@ -27,6 +27,10 @@ _last: list[str] = []
 class CheckFailed(AssertionError):
     """A check did not hold; the message is what somebody noticed, `hint()` tells the rest."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message alone, since the way to it leads through the check's own code."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def hint() -> None:
     """Print what the last failed check knows: rule, register, value and owner, carrier, the last steps."""
