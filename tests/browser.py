@@ -29,6 +29,7 @@ FLAGS = (
 WINDOW = {"width": 1280, "height": 900}
 LEARNERS = "import sys, setup_course; setup_course.lab(sys.executable, sys.argv[1])"
 SLOW = 90_000  # milliseconds; what waits that long on a busy machine is not broken
+expect.set_options(timeout=SLOW)
 # What JupyterLab itself reports as errors, and why that is none of ours.
 NOISE: dict[str, str] = {}
 
@@ -149,14 +150,14 @@ class Notebook:
 
     def __init__(self, visit, work, name):
         self.visit, self.page, self.path = visit, visit.page, work / f"{name}.ipynb"
-        visit.open(f"lab/tree/{name}.ipynb")
+        visit.open(f"lab/tree/{name}.ipynb?reset")
         self.panel = self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden)")
         self.panel.locator(".jp-Cell").first.wait_for()
         self.is_idle()
 
     def is_idle(self):
         """Wait for the kernel to have nothing to do."""
-        expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle", timeout=SLOW)
+        expect(self.page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
 
     def menu(self, *labels):
         """Choose from the menu bar."""
@@ -169,9 +170,9 @@ class Notebook:
         last.click()
 
     def run_all(self):
-        """Run every cell and wait for the last one; its cells, as saved."""
+        """Run every cell until the last one has ended, or until one fails; the code cells, as saved."""
         self.menu("Run", "Run All Cells")
-        return self.saved(lambda cells: all(cell["execution_count"] for cell in cells))
+        return self.saved(lambda cells: all(cell["execution_count"] for cell in cells) or errors(cells))
 
     def saved(self, is_enough=lambda cells: True):
         """The code cells as JupyterLab saves them, as soon as they are what they should be."""
@@ -189,4 +190,10 @@ class Notebook:
     def theme(self, name):
         """Choose a theme by the settings menu."""
         self.menu("Settings", "Theme", name)
-        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name, timeout=SLOW)
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", name)
+
+
+def errors(cells):
+    """What code cells show that nobody wants to see: errors, and words on stderr."""
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    return [one for one in outputs if one["output_type"] == "error" or one.get("name") == "stderr"]
