@@ -1,0 +1,268 @@
+"""What the checks of an exercise say: a line when all is well, else a symptom, the learner's line, a hint."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from svmlib import check
+from svmlib.check import CheckFailed
+from svmlib.kvm import Host, per_cpu, svm_vcpu_run, this_cpu_read
+from svmlib.paths import PATHS, lazy, legacy, vmload_before_stgi
+from svmlib.registers import MSR, carried_by
+
+
+def save(cpu, vcpu):
+    if not vcpu.guest_state_loaded:
+        cpu.vmsave(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+        vcpu.tsc_aux = cpu.rdmsr(MSR.TSC_AUX)
+        vcpu.guest_state_loaded = True
+
+
+def enter_exit(cpu, vcpu):
+    svm_vcpu_run(cpu, vcpu)
+    cpu.vmload(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+
+
+def put(cpu, vcpu):
+    cpu.wrmsr(MSR.TSC_AUX, vcpu.tsc_aux)
+    vcpu.guest_state_loaded = False
+
+
+def load_page(cpu, vcpu):
+    cpu.vmload(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+
+
+GOOD = check.path(prepare_switch_to_guest=save, vcpu_enter_exit=enter_exit, prepare_host_switch=put)
+
+
+def but(**functions):
+    """The good path with other functions in it."""
+    return check.path(**({k: v for k, v in vars(GOOD).items() if not k.startswith("__")} | functions))
+
+
+def lazy_but(prepare_host_switch):
+    """The lazy path up to the point where the vCPU is put."""
+    return SimpleNamespace(**(vars(lazy) | {"prepare_host_switch": prepare_host_switch}))
+
+
+def hint(capsys):
+    capsys.readouterr()
+    check.hint()
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", [GOOD, *PATHS.values()], ids=["good", *PATHS])
+def test_a_correct_path_passes_and_says_so_in_a_line(path, capsys):
+    check.survives(path, "kernel+nmi", "user", "user@1", "kernel#1")
+    check.survives_random(path, runs=4, name="anything")
+    check.survives_random(path, "kernel", "user+nmi", runs=4)
+    assert [line[:3] for line in capsys.readouterr().out.splitlines()] == ["ok:"] * 3
+
+
+def test_the_seed_of_the_class_decides_the_random_runs(monkeypatch):
+    seen = []
+
+    def spy(cpu, vcpu):
+        seen.append(cpu.rdmsr(MSR.LSTAR))
+
+    def seeds():
+        seen.clear()
+        check.survives_random(but(vcpu_load=spy), runs=1, name="a")
+        return list(seen)
+
+    # Reading into a list of the test's own is what a learner may not do; only the values are wanted here.
+    monkeypatch.setattr(check.Watch, "__exit__", lambda *_: None)
+    public = seeds()
+    assert seeds() == public
+    monkeypatch.setenv("SVMLIB_SEED", "1")
+    assert seeds() != public
+
+
+def test_a_violation_tells_symptom_exit_and_in_the_hint_register_owner_carrier_and_steps(capsys):
+    with pytest.raises(CheckFailed, match="RDTSCP in user space") as failed:
+        check.survives(but(prepare_host_switch=lambda cpu, vcpu: None), "kernel", "user@1")
+    assert "Exit 2 of 2: user@1" in str(failed.value)
+    assert "noticed when a vCPU was put on CPU 0" in str(failed.value)
+    told = hint(capsys)
+    assert "TSC_AUX of CPU 0 holds" in told
+    assert "(the guest's)" in told
+    assert "software has to" in told
+    assert "The last steps:" in told
+    assert max(map(len, told.splitlines())) < 130
+
+
+def test_a_fault_names_the_learners_line_and_what_is_not_the_hosts(capsys):
+    def lost(cpu, vcpu):
+        cpu.ltr(0x40)
+
+    with pytest.raises(CheckFailed, match=r"In lost, line \d+: cpu.ltr\(0x40\)"):
+        check.survives(lazy_but(lost), "user")
+    assert "Not the host's at that moment: FS, GS, LDTR" in hint(capsys)
+
+    def through_gs(cpu, vcpu):
+        svm_vcpu_run(cpu, vcpu)
+        cpu.vmload(this_cpu_read(cpu, "save_area_pa"))
+
+    with pytest.raises(CheckFailed, match=r"In through_gs, line 2?\d+: cpu.vmload"):
+        check.survives(but(vcpu_enter_exit=through_gs), "user")
+    assert "GS.base of CPU 0" in hint(capsys)
+
+
+@pytest.mark.parametrize(
+    "function, said",
+    [
+        (lambda cpu, vcpu: vcpu.nothing_here, "vcpu has no field 'nothing_here'"),
+        (lambda cpu, vcpu: cpu.rdmsr("LSTAR"), "LSTAR"),
+        (lambda cpu, vcpu: cpu.vmload(0x123), "aligned"),
+        (lambda cpu, vcpu: cpu.nonsense(), "nonsense"),
+        (lambda cpu: None, "positional argument"),
+    ],
+)
+def test_an_error_of_the_learners_is_one_message_and_no_traceback_of_ours(function, said):
+    with pytest.raises(CheckFailed) as failed:
+        check.survives(but(prepare_host_switch=function), "user")
+    assert said in str(failed.value)
+    assert failed.value.__context__ is None or failed.value.__suppress_context__
+
+
+def test_what_is_not_written_yet_is_said_so():
+    def stub(cpu, vcpu):
+        raise NotImplementedError
+
+    with pytest.raises(CheckFailed, match=r"(?s)Not written yet.*In stub"):
+        check.survives(but(prepare_host_switch=stub), "user")
+    with pytest.raises(CheckFailed, match="Not written yet"):
+        check.restores(stub, stub, ["LSTAR"])
+    assert check.beats(but(prepare_host_switch=stub), lazy, points=2) == 0
+
+
+def test_a_path_that_is_none_is_named():
+    with pytest.raises(CheckFailed, match="a path has no function vcpu_put"):
+        check.path(vcpu_put=put)
+    with pytest.raises(CheckFailed, match="has no function vcpu_enter_exit"):
+        check.survives(SimpleNamespace(prepare_switch_to_guest=save, prepare_host_switch=put), "user")
+
+
+def imports_inside(cpu, vcpu):
+    from svmlib.paths import lazy as mine
+
+    mine.vcpu_enter_exit(cpu, vcpu)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        legacy.vcpu_enter_exit,
+        lambda cpu, vcpu: legacy.vcpu_enter_exit(cpu, vcpu),  # noqa: PLW0108
+        lambda cpu, vcpu: PATHS["lazy"].vcpu_enter_exit(cpu, vcpu),  # noqa: PLW0108
+        lambda cpu, vcpu: vmload_before_stgi.since_2023.vcpu_enter_exit(cpu, vcpu),  # noqa: PLW0108
+        lambda cpu, vcpu, run=lazy.vcpu_enter_exit: run(cpu, vcpu),
+        lambda cpu, vcpu: imports_inside(cpu, vcpu),  # noqa: PLW0108
+        imports_inside,
+    ],
+)
+def test_the_reference_path_is_refused_however_it_comes(function):
+    with pytest.raises(CheckFailed, match="the reference path's own; the exercise asks for yours"):
+        check.path(vcpu_enter_exit=function)
+    assert check.beats(SimpleNamespace(**(vars(GOOD) | {"vcpu_enter_exit": function})), lazy, points=2) == 0
+
+
+def test_a_reference_path_wins_no_bonus():
+    assert check.beats(vmload_before_stgi.since_2023, vmload_before_stgi, points=2) == 0
+
+
+kept = {}
+
+
+def test_python_is_no_storage(capsys):
+    class Store:
+        value = 0
+
+    box = SimpleNamespace()
+
+    def in_a_global(cpu, vcpu):
+        kept["tsc_aux"] = cpu.rdmsr(MSR.TSC_AUX)
+
+    def in_a_class(cpu, vcpu):
+        Store.value = cpu.rdmsr(MSR.LSTAR)
+
+    def in_a_namespace(cpu, vcpu):
+        box.value = cpu.rdmsr(MSR.LSTAR)
+
+    def in_itself(cpu, vcpu):
+        in_itself.value = cpu.rdmsr(MSR.LSTAR)
+
+    def in_a_default(cpu, vcpu, seen=[]):  # noqa: B006  # which is the point
+        seen.append(1)
+
+    for function in (in_a_global, in_a_class, in_a_namespace, in_itself, in_a_default):
+        with pytest.raises(CheckFailed, match="is a Python variable that changed"):
+            check.survives(but(vcpu_load=function), "user")
+        assert "a field of the vCPU" in hint(capsys)
+
+
+def test_restores_takes_names_and_msrs_and_names_what_did_not_come_back(capsys):
+    check.restores(save, load_page, carried_by("VMSAVE"))
+    check.restores(save, load_page, [MSR.LSTAR, MSR.FS_BASE], runs=8, name="secret")
+    with pytest.raises(CheckFailed, match=r"(?s)names a CPU.*After load_page on CPU 0"):
+        check.restores(save, load_page, [MSR.TSC_AUX])
+    assert "TSC_AUX of CPU 0" in hint(capsys)
+
+
+def test_saving_only_reads():
+    def writes(cpu, vcpu):
+        cpu.wrmsr(MSR.TSC_AUX, 77)
+
+    with pytest.raises(CheckFailed, match="writes changed TSC_AUX while the host was running"):
+        check.restores(writes, load_page, ["LSTAR"])
+
+
+def test_once_a_period():
+    check.once_a_period(save, "VMSAVE")
+    with pytest.raises(CheckFailed, match="second entry of the same period executed VMSAVE again"):
+        check.once_a_period(lambda cpu, vcpu: cpu.vmsave(vcpu.vmcb_pa), "VMSAVE")
+    with pytest.raises(CheckFailed, match="executed VMSAVE 0 times"):
+        check.once_a_period(lambda cpu, vcpu: None, "VMSAVE")
+
+
+def test_at_most_counts_in_each_exit(capsys):
+    check.at_most(lazy, "kernel", "kernel", VMLOAD=1)
+    with pytest.raises(CheckFailed, match="exit kernel executed VMLOAD 2 times; 1 is"):
+        check.at_most(GOOD, "kernel", VMLOAD=1)
+    assert "in vcpu_enter_exit" in hint(capsys)
+
+
+def test_a_budget_is_kept_or_the_hint_says_what_is_more_than_in_the_reference(capsys):
+    check.within_budget(GOOD, vmload_before_stgi)
+    check.within_budget(GOOD, vmload_before_stgi, name="secret")
+
+    def twice(cpu, vcpu):
+        load_page(cpu, vcpu)
+        load_page(cpu, vcpu)
+        put(cpu, vcpu)
+
+    with pytest.raises(CheckFailed, match=r"over budget: .* per exit to user space"):
+        check.within_budget(but(prepare_host_switch=twice), vmload_before_stgi.since_2023)
+    assert "VMLOAD             4 times instead of   2:   +128 ticks" in hint(capsys)
+
+
+def test_a_cheap_path_that_is_wrong_is_in_no_budget_and_wins_nothing():
+    wrong = but(vcpu_enter_exit=svm_vcpu_run)
+    with pytest.raises(CheckFailed, match="Triple fault"):
+        check.within_budget(wrong, legacy)
+    with pytest.raises(CheckFailed, match="Triple fault"):
+        check.bills(wrong)
+    assert check.beats(wrong, legacy, points=2) == 0
+
+
+def test_beating_gives_the_points_and_being_level_does_not():
+    assert check.beats(GOOD, vmload_before_stgi, points=2) == 2
+    assert check.beats(GOOD, vmload_before_stgi.since_2023, points=2) == 0
+
+
+def test_a_path_that_has_to_break_is_reported_when_it_does_not(capsys):
+    run = check.never_survives(but(vcpu_enter_exit=svm_vcpu_run), "kernel")
+    assert run.violation is not None
+    assert "it breaks: Triple fault" in capsys.readouterr().out
+    with pytest.raises(CheckFailed, match="nothing broke in kernel user"):
+        check.never_survives(GOOD, "kernel", "user", host=Host(seed=3))
