@@ -8,7 +8,8 @@
 # values, among them the address at which SYSCALL enters the kernel. What the path forgets, the guest has
 # chosen.
 #
-# 20 points: 17 by tests, 3 for a written answer. 2 bonus points beside them.
+# 20 points: 17 by tests, 3 for a written answer. 2 bonus points beside them. The tests answer at once;
+# grading repeats them on other hosts, with random exits.
 
 # %% [markdown]
 # First a look at the kernel that runs this notebook: is the library there, and is it the right one?
@@ -37,10 +38,10 @@ hint = check.hint  # after a failed check, hint() tells more
 # %% [markdown]
 # **What you may use.** A path is a few functions, each called with `cpu` and `vcpu`.
 #
-# - `cpu` has instructions and nothing else: `cpu.rdmsr(MSR.LSTAR)` returns a value, `cpu.wrmsr(MSR.LSTAR,
-#   value)` writes one.
-# - `vcpu` is what KVM keeps for the vCPU. Read its fields, assign them, add your own: `vcpu.host_ldt =
-#   0x50`. A field holds a number, or a list or dict of numbers that is assigned whole.
+# - `cpu` has instructions and nothing else: `cpu.rdmsr(MSR.LSTAR)` returns a value,
+#   `cpu.wrmsr(MSR.LSTAR, value)` writes one.
+# - `vcpu` is what KVM keeps for the vCPU. Read its fields, assign them, add your own:
+#   `vcpu.host_ldt = 0x50`. A field holds a number, or a list or dict of numbers that is assigned whole.
 #
 # Between two calls only `vcpu` remembers. Every instruction and every access to a field has its price.
 
@@ -127,8 +128,8 @@ def vcpu_enter_exit(cpu, vcpu):
 
 
 # %% [markdown]
-# Three exits in a row that the kernel handles itself, with no way back to user space between them. 3
-# points.
+# The test is a list of exits. After "kernel" the kernel handles the exit itself and enters the guest again;
+# nobody goes to user space meanwhile. 3 points.
 
 # %% points=3 test="gs_base"
 window = check.path(vcpu_load=save_gs_base, vcpu_enter_exit=vcpu_enter_exit)
@@ -144,7 +145,8 @@ check.survives_random(window, "kernel", length=8, name="01 gs_base")
 # use the stack it finds: it takes one from a table of the host's. Which register leads the CPU to that
 # table, and whose is it?
 #
-# Run the test. If somebody dies, ask `hint()`, go back to `vcpu_enter_exit` and mend it. 2 points.
+# In the test, "+nmi" lets an NMI arrive in the window. Run it. If somebody dies, ask `hint()`, go back to
+# `vcpu_enter_exit` and mend it. 2 points.
 
 # %% points=2 test="nmi"
 window = check.path(vcpu_load=save_gs_base, vcpu_enter_exit=vcpu_enter_exit)
@@ -206,8 +208,8 @@ def prepare_host_switch(cpu, vcpu):
 
 
 # %% [markdown]
-# One thread, whose FS selects from its LDT, leaves for user space three times. VMSAVE and VMLOAD are for
-# the guest alone: the host's registers go one by one here. 4 points.
+# After "user" the vCPU is put and its thread goes to user space. FS of this thread selects from its LDT.
+# VMSAVE and VMLOAD are for the guest alone: the host's registers go one by one here. 4 points.
 
 # %% points=4 test="put"
 path = check.path(
@@ -220,8 +222,8 @@ check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, nam
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now two vCPUs on two CPUs. A vCPU that has to move is put on the old CPU and loaded on the new one. 2
-# points.
+# Now two vCPUs on two CPUs: "@1" is on CPU 1, "#1" is the second vCPU. A vCPU that has to move is put on
+# the old CPU and loaded on the new one. 2 points.
 
 # %% points=2 test="migration"
 path = check.path(

@@ -8,7 +8,8 @@
 # This one is shorter, faster, and nothing of the guest is left when interrupts come back. It has its own
 # ways to go wrong.
 #
-# 20 points: 17 by tests, 3 for a written answer. 2 bonus points beside them.
+# 20 points: 17 by tests, 3 for a written answer. 2 bonus points beside them. The tests answer at once;
+# grading repeats them on other hosts, with random exits.
 
 # %% [markdown]
 # First a look at the kernel that runs this notebook: is the library there, and is it the right one?
@@ -113,7 +114,8 @@ def vcpu_enter_exit(cpu, vcpu):
 
 
 # %% [markdown]
-# In-kernel exits only, some with an NMI that waits for STGI, on either CPU. 4 points.
+# "kernel" is an exit that the kernel handles itself, "+nmi" an NMI that waits for STGI, "@1" the second
+# CPU. 4 points.
 
 # %% points=4 test="window"
 window = check.path(prepare_switch_to_guest=prepare_switch_to_guest, vcpu_enter_exit=vcpu_enter_exit)
@@ -157,8 +159,8 @@ check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, nam
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# Now two vCPUs on two CPUs. A vCPU that has to move is put on the old CPU and loaded on the new one. 3
-# points.
+# Now two vCPUs on two CPUs: "@1" is on CPU 1, "#1" is the second vCPU. A vCPU that has to move is put on
+# the old CPU and loaded on the new one. 3 points.
 
 # %% points=3 test="migration"
 path = check.path(
