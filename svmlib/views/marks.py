@@ -33,6 +33,7 @@ color:inherit;font-size:12px}
 .svm tr.c th,.svm tr.c td:nth-child(2){font-weight:bold}
 .svm tr.c small{font-weight:normal}
 .svm .state td:nth-child(4){font:11px var(--jp-ui-font-family,sans-serif)}
+.svm .state td:nth-child(4),.svm .state th small{white-space:normal}
 .svm .state td:nth-child(4) code{font-size:11px}
 .svm .o{display:inline-block;border-radius:3px;padding:0 5px;
 font:11.5px/1.45 var(--jp-ui-font-family,sans-serif)}

@@ -82,16 +82,23 @@ def state_table(frame: Frame, rows: Sequence[Row], at_fault: str = "") -> str:
 
 
 def _line(frame: Frame, row: Row, changed: dict[str, int], at_fault: str) -> str:
-    label = f"{row.label} <small>{row.note}</small>" if row.note else row.label
-    value = " ".join(number(frame.values[name]) for name in row.names)
+    note = row.note.replace("base ", "base<br>")
+    label = f"{row.label} <small>{note}</small>" if note else row.label
+    value = _values([frame.values[name] for name in row.names])
     whose = " ".join(owner_mark(owner) for owner in frame.owners_of(row.names))
     is_changed = any(name in changed for name in row.names)
-    old = " ".join(number(changed.get(name, frame.values[name])) for name in row.names)
+    old = _values([changed.get(name, frame.values[name]) for name in row.names])
     notes = [f"<b>✱ changed</b> from <code>{old}</code>"] if is_changed else []
     notes += ["<b>✖ at fault</b>"] if at_fault in row.names else []
     mark = ' class="c"' if is_changed else ""
     said = "<br>".join(notes)
     return f'<tr{mark}><th scope="row">{label}</th><td>{value}</td><td>{whose}</td><td>{said}</td></tr>'
+
+
+def _values(values: Sequence[int]) -> str:
+    """Write a row's values: a base and what goes with it are two lines, or the table would be too wide."""
+    base, *others = map(number, values)
+    return " ".join([base, *others]) if len(values) < 4 else f"{base}<br>{' '.join(others)}"
 
 
 def alert(violation: "Violation") -> str:

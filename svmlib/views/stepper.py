@@ -55,7 +55,7 @@ def stepper(
     panes.add_class("svm-pane")
     widgets.jslink((select, "index"), (panes, "selected_index"))
     widgets.jslink((row, "value"), (panes, "selected_index"))
-    walk = widgets.VBox([row, select], layout=widgets.Layout(width="228px", flex="0 0 auto"))
+    walk = widgets.VBox([row, select], layout=widgets.Layout(width="256px", flex="0 0 auto"))
     body = widgets.HBox([walk, panes], layout=widgets.Layout(flex_flow="row wrap"))
     return widgets.VBox([widgets.HTML(STYLE), body, widgets.HTML(f'<div class="svm">{legend()}</div>')])
 
