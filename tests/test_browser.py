@@ -97,6 +97,7 @@ def test_the_stepper_walks_by_keyboard(opened):
         lesson.page.keyboard.press("ArrowDown")
     expect(pane).to_contain_text("Step 9: VMRUN", use_inner_text=True)
     lesson.visit.screenshot("stepper-light")
+    assert cut_off(lesson) == []
     ninth = pane.inner_text()
     lesson.page.keyboard.press("ArrowUp")
     expect(pane).to_contain_text("Step 8: VMLOAD", use_inner_text=True)
