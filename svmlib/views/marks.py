@@ -22,8 +22,8 @@ STYLE = """<style>
 color:inherit}
 .svm table{border-collapse:collapse;margin:6px 0;color:inherit}
 .svm caption{text-align:left;font-size:12px;padding:0 0 2px;color:inherit}
-.svm table th,.svm table td{padding:1px 5px 1px 4px;text-align:left;vertical-align:baseline;white-space:nowrap;
-color:inherit;font-size:12px}
+.svm table th,.svm table td{padding:1px 5px 1px 4px;text-align:left;vertical-align:baseline;
+white-space:nowrap;color:inherit;font-size:12px}
 .svm tbody{border-top:1px solid #8888}
 .svm tbody th{font-weight:normal}
 .svm thead th{border-bottom:1px solid #8888}
