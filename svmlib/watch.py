@@ -3,7 +3,9 @@
 What is wrong with them is a CheckFailed: its message says what somebody noticed, `hint()` tells the rest.
 """
 
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -20,6 +22,9 @@ Function = Callable[[Cpu, Vcpu], None]
 _REFERENCE = "svmlib.paths"
 _PACKAGE = str(Path(__file__).parent)
 _DATA = {int, bool, float, str, bytes, bytearray, type(None), list, tuple, dict, set}
+
+#: Seconds that a check may take; those of the course take a tenth of it on a busy machine.
+SECONDS = 10
 
 _last: list[str] = []
 
@@ -41,6 +46,10 @@ def failure(symptom: str, more: str = "") -> CheckFailed:
     """Return the error to raise, and remember what hint() is to say."""
     _last[:] = [more or symptom]
     return CheckFailed(f"{symptom}\nhint() tells more." if more else symptom)
+
+
+class _Endless(BaseException):
+    """The time of a check is up; no Exception, so that a learner's own handler does not take it for one."""
 
 
 class Watch:
@@ -65,10 +74,20 @@ class Watch:
         return watched
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin, and let the time run where the system has a clock that interrupts (not on Windows)."""
+        self.clock = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+        if self.clock:
+            self.handler = signal.signal(signal.SIGALRM, _ring)
+            signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self.clock:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self.handler)
+        if isinstance(error, _Endless):
+            text = f"It had not ended after {SECONDS} seconds: a loop has no way out."
+            raise failure("\n".join([text, *_line(error)])) from None
         if isinstance(error, Exception) and not isinstance(error, CheckFailed):
             _crashed(error)
         after = _remembered(self.functions)
@@ -79,6 +98,10 @@ class Watch:
                     "What one call leaves for another belongs in a field of the vCPU: vcpu.host_ldt = ..."
                 )
                 raise failure(f"{name} is a Python variable that changed from one call to the next.", why)
+
+
+def _ring(number: int, frame: object) -> NoReturn:
+    raise _Endless
 
 
 def _crashed(error: Exception) -> NoReturn:

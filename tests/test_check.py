@@ -1,10 +1,11 @@
 """What the checks of an exercise say: a line when all is well, else a symptom, the learner's line, a hint."""
 
+import contextlib
 from types import SimpleNamespace
 
 import pytest
 
-from svmlib import check
+from svmlib import check, watch
 from svmlib.check import CheckFailed
 from svmlib.kvm import Host, per_cpu, svm_vcpu_run, this_cpu_read
 from svmlib.paths import PATHS, lazy, legacy, vmload_before_stgi
@@ -266,3 +267,16 @@ def test_a_path_that_has_to_break_is_reported_when_it_does_not(capsys):
     assert "it breaks: Triple fault" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match="nothing broke in kernel user"):
         check.never_survives(GOOD, "kernel", "user", host=Host(seed=3))
+
+
+def test_a_loop_without_a_way_out_is_named_by_its_line_also_when_it_catches_everything(monkeypatch):
+    monkeypatch.setattr(watch, "SECONDS", 0.2)
+
+    def vcpu_enter_exit(cpu, vcpu):
+        while True:
+            with contextlib.suppress(Exception):
+                vcpu_enter_exit.turns = 0
+
+    with pytest.raises(check.CheckFailed, match=r"had not ended after 0\.2 seconds") as failed:
+        check.survives(check.path(vcpu_enter_exit=vcpu_enter_exit), "kernel")
+    assert "In vcpu_enter_exit, line" in str(failed.value)
