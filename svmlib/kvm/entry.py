@@ -27,7 +27,7 @@ def exception_entry(machine: "Machine", p: Processor, fault: Fault) -> Exception
     Returns what the faulting code gets: the Fault where the handler can report it, else Shutdown.
     """
     base = p.regs["GS.base"]
-    if base == area(p.index):
+    if base == area(p.index, machine.host.seed):
         return fault
     owner = whose(owner_of(machine, p.index, "GS.base", base))
     symptom = f"{fault}. GS.base was {base:#x} ({owner}), and the handler reads its per-CPU data through it"
@@ -54,7 +54,7 @@ def nmi(machine: "Machine", p: Processor) -> None:
             "TR.base",
             f"Triple fault. An NMI arrived at STGI and found no stack: {fault}.",
         ) from None
-    if rsp != area(p.index) + NMI_STACK_TOP:
+    if rsp != area(p.index, machine.host.seed) + NMI_STACK_TOP:
         why = (
             f"An NMI arrived at STGI and ran on the stack at {rsp:#x}, not this CPU's: TR was not the host's."
         )
@@ -63,7 +63,7 @@ def nmi(machine: "Machine", p: Processor) -> None:
     undo = _paranoid_entry(cpu, p)
     found = _read(machine, p, cpu)
     base = p.regs["GS.base"]
-    if base != area(p.index):
+    if base != area(p.index, machine.host.seed):
         why = (
             f"An NMI arrived at STGI, and its handler on CPU {p.index} took itself for CPU {found:#x}: "
             f"GS.base {base:#x}."

@@ -57,7 +57,7 @@ class Host(NamedTuple):
 def boot(processor: Processor, host: Host) -> None:
     """Bring a CPU up as Linux does: descriptor tables, TSS, per-CPU area, SYSCALL and SYSENTER MSRs."""
     memory, regs, n = processor.memory, processor.regs, processor.index
-    base = area(n)
+    base = area(n, host.seed)
     _write_tables(memory, base - DIRECT_MAP, base)
     memory.write(PER_CPU_OFFSET + 8 * n - DIRECT_MAP, base)
     fields = {
@@ -137,9 +137,10 @@ def task(host: Host, number: int, memory: Memory) -> Task:
     return Task(address, ldt, registers)
 
 
-def load_task(processor: Processor, thread: Task) -> None:
-    """switch_to(): make `thread` the CPU's current one: current_task, its LDT descriptor, its registers."""
-    memory, base = processor.memory, area(processor.index)
+def load_task(processor: Processor, thread: Task, seed: int = 0) -> None:
+    """switch_to() on the host of `seed`: current_task, the LDT descriptor and the registers become `thread`'s."""
+    memory = processor.memory
+    base = area(processor.index, seed)
     memory.write(base - DIRECT_MAP + FIELDS["current_task"].offset, thread.address)
     entry = base - DIRECT_MAP + GDT + LDT_SELECTOR
     memory.write(entry, descriptor(0x082, _LDT_LIMIT, thread.ldt))

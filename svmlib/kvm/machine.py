@@ -110,7 +110,7 @@ class Machine:
         self.records: list[ExitRecord] = []
         new = partial(Processor, memory=self.memory, trace=self.trace, null_clears_base=host.null_clears_base)
         self.processors = [new(n) for n in range(host.cpus)]
-        names = symbols(host.cpus)
+        names = symbols(host.cpus, host.seed)
         for p in self.processors:
             boot(p, host)
             p.symbols = names
@@ -202,7 +202,8 @@ class Machine:
             why = (
                 "An interrupt arrived at STGI, inside the run path: IF was still set there (CLI is missing)."
             )
-            self._violate("window", p, "RFLAGS", why)
+            self.violation = describe(self, p, "window", "RFLAGS", why, regs["RFLAGS"] & ~RFLAGS_IF)
+            raise _Broken
         cpu.stgi()
         self._own_data(p, cpu)
         cpu.sti()
@@ -242,7 +243,7 @@ class Machine:
         """Read per-CPU data as the kernel's C code does everywhere."""
         found = this_cpu_read(cpu, "cpu_number")
         base = p.regs["GS.base"]
-        if base != area(p.index):
+        if base != area(p.index, self.host.seed):
             # What lies there may even be the right number: nothing but luck.
             why = f"The kernel on CPU {p.index} took itself for CPU {found:#x}: it read at GS.base {base:#x}."
             self._violate("per_cpu", p, "GS.base", why)
@@ -261,7 +262,7 @@ class Machine:
             return
         if here is not None:
             self._schedule_out(here)
-        load_task(p, thread.task)
+        load_task(p, thread.task, self.host.seed)
         self.current[p.index] = thread
         thread.cpu = p.index
         self._host_has(p)

@@ -9,6 +9,8 @@ from ..memory import DIRECT_MAP
 #: Physical address of CPU 0's area; the next CPUs' follow at STRIDE.
 AREA = 0x1F20_0000
 STRIDE = 0x10_0000
+#: In how many places a boot may put them.
+PLACES = 128
 #: Where each CPU's tables lie, counted from its area.
 GDT, TSS, NMI_STACK_TOP, SAVE_AREA = 0x2000, 0x4000, 0x9000, 0xA000
 #: The array __per_cpu_offset[]: linear address of each CPU's area.
@@ -36,17 +38,21 @@ def field(name: str) -> Field:
         raise KeyError(f"no per-CPU field {name!r}; there are {', '.join(FIELDS)}") from None
 
 
-def area(n: int) -> int:
-    """Return the linear address of CPU `n`'s area: the GS base that CPU has in the kernel."""
-    return DIRECT_MAP + AREA + n * STRIDE
+def area(n: int, seed: int = 0) -> int:
+    """Return the linear address of CPU `n`'s area on the host of `seed`: its GS base in the kernel.
+
+    A boot chooses where the areas lie.  Hosts of small seeds, which lessons show, have them in one place;
+    from 2**16 on the place moves with the seed, so that no path can know it.
+    """
+    return DIRECT_MAP + AREA + (seed >> 16) % PLACES * (4 * STRIDE) + n * STRIDE
 
 
-def symbols(cpus: int) -> dict[int, str]:
+def symbols(cpus: int, seed: int = 0) -> dict[int, str]:
     """Name the addresses of `cpus` per-CPU areas, for traces: linear ones, and gs offsets as -offset - 1."""
     names = {-offset - 1: f"gs:{name}" for name, (offset, _) in FIELDS.items()}
     for n in range(cpus):
         names[PER_CPU_OFFSET + 8 * n] = f"__per_cpu_offset[{n}]"
-        names |= {area(n) + offset: f"per_cpu({name}, {n})" for name, (offset, _) in FIELDS.items()}
+        names |= {area(n, seed) + offset: f"per_cpu({name}, {n})" for name, (offset, _) in FIELDS.items()}
     return names
 
 

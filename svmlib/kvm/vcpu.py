@@ -26,10 +26,10 @@ class Vcpu:
         try:
             value = self._fields[name]
         except KeyError:
-            known = ", ".join(self._fields)
+            known = ", ".join(name for name in self._fields if not name.startswith("_"))
             message = f"vcpu has no field {name!r} yet; it has {known}.  Assign it earlier in the path"
             raise AttributeError(message) from None
-        if isinstance(value, int):
+        if isinstance(value, int) and not value >> 64:
             self._processor.record("MOV r,m", f"vcpu.{name}", value)
         else:
             self._processor.record("MOV r,m", f"vcpu.{name}", times=words(value))
@@ -72,6 +72,8 @@ def words(value: Any) -> int:
     if isinstance(value, (tuple, MappingProxyType)):
         items = value if isinstance(value, tuple) else value.values()
         return max(1, sum(words(item) for item in items))
+    if isinstance(value, int):
+        return max(1, -(-value.bit_length() // 64))
     return max(1, -(-len(value) // 8)) if isinstance(value, (str, bytes)) else 1
 
 
