@@ -1,6 +1,5 @@
 """What the checks of an exercise say: a line when all is well, else a symptom, the learner's line, a hint."""
 
-import contextlib
 from types import SimpleNamespace
 
 import pytest
@@ -274,8 +273,10 @@ def test_a_loop_without_a_way_out_is_named_by_its_line_also_when_it_catches_ever
 
     def vcpu_enter_exit(cpu, vcpu):
         while True:
-            with contextlib.suppress(Exception):
-                vcpu_enter_exit.turns = 0
+            try:
+                cpu.no_such_instruction()
+            except Exception:  # noqa: BLE001, S112 - as a learner writes it
+                continue
 
     with pytest.raises(check.CheckFailed, match=r"had not ended after 0\.2 seconds") as failed:
         check.survives(check.path(vcpu_enter_exit=vcpu_enter_exit), "kernel")
