@@ -138,7 +138,7 @@ def task(host: Host, number: int, memory: Memory) -> Task:
 
 
 def load_task(processor: Processor, thread: Task, seed: int = 0) -> None:
-    """switch_to() on the host of `seed`: current_task, the LDT descriptor and the registers become `thread`'s."""
+    """switch_to() on the host of `seed`: current_task, LDT descriptor and registers become `thread`'s."""
     memory = processor.memory
     base = area(processor.index, seed)
     memory.write(base - DIRECT_MAP + FIELDS["current_task"].offset, thread.address)
