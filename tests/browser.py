@@ -30,8 +30,6 @@ WINDOW = {"width": 1280, "height": 900}
 LEARNERS = "import sys, setup_course; setup_course.lab(sys.executable, sys.argv[1])"
 SLOW = 90_000  # milliseconds; what waits that long on a busy machine is not broken
 expect.set_options(timeout=SLOW)
-# What JupyterLab itself reports as errors, and why that is none of ours.
-NOISE: dict[str, str] = {}
 
 
 @contextmanager
@@ -40,10 +38,11 @@ def jupyterlab(command, folder, own):
     with closing(socket.socket()) as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
+    quiet = {"check_for_updates_class": "jupyterlab.NeverCheckForUpdate", "news_url": None}
     server_app = {"open_browser": False, "ip": "127.0.0.1", "port": port, "port_retries": 0}
     own.mkdir(parents=True, exist_ok=True)
     (own / "jupyter_server_config.json").write_text(
-        json.dumps({"ServerApp": server_app, "IdentityProvider": {"token": "key"}}), "utf-8"
+        json.dumps({"ServerApp": server_app, "LabApp": quiet, "IdentityProvider": {"token": "key"}}), "utf-8"
     )
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     settings = os.environ | dict.fromkeys(names, str(own)) | {"PYTHONPATH": str(HERE)}
@@ -92,37 +91,34 @@ def chromium(executable):
 
 
 class Visit:
-    """A page in a fresh profile: what it asks of whom, and what it reports as an error.
+    """A page in a fresh profile, which notes what its user would complain about.
 
-    A request that leaves this machine is stopped and noted, but for `allowed`, which is stopped silently.
+    That is an error in the console, and a request that leaves this machine: it is stopped, too. `known` are
+    patterns of what is no fault of ours.
     """
 
-    def __init__(self, browser, address, allowed=r"(?!)"):
-        self.address = address
+    def __init__(self, browser, address, known=()):
+        self.address, self.known = address, known
         self.complaints = []
-        self.stopped = []
         context = browser.new_context(viewport=WINDOW)
         context.set_default_timeout(SLOW)
         context.route(lambda url: not _is_here(url), self._stop)
-        self.allowed = re.compile(allowed)
         self.page = context.new_page()
         self.page.on("console", self._heard)
-        self.page.on("pageerror", lambda error: self.complaints.append(f"thrown: {error}"))
-        self.page.on("websocket", lambda one: _is_here(one.url) or self._note(one.url))
+        self.page.on("pageerror", lambda error: self._complain(f"thrown: {error}"))
+        self.page.on("websocket", lambda one: _is_here(one.url) or self._complain(f"asked: {one.url}"))
 
     def _stop(self, route):
-        self._note(route.request.url)
+        self._complain(f"asked: {route.request.url}")
         route.abort()
 
-    def _note(self, url):
-        self.stopped.append(url)
-        if not self.allowed.match(url):
-            self.complaints.append(f"asked outside: {url}")
-
     def _heard(self, message):
-        said = f"{message.text} ({message.location.get('url', '')})"
-        if message.type == "error" and not any(re.search(known, said) for known in NOISE):
-            self.complaints.append(f"console: {said}")
+        if message.type == "error":
+            self._complain(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _complain(self, said):
+        if not any(re.search(pattern, said) for pattern in self.known):
+            self.complaints.append(said)
 
     def open(self, path):
         """Go to a path of this JupyterLab."""

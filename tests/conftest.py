@@ -41,3 +41,12 @@ def missing(reason: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(f"under CI=true nothing may be missing: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def sample_class(tmp_path_factory):
+    """The sample class, graded once for all who need it: its folder, and its row of each submission."""
+    from autograder.grade import grade
+
+    folder = tmp_path_factory.mktemp("classes") / "sample"
+    return folder, {(row.student, row.exercise): row for row in grade(folder)}
