@@ -141,13 +141,15 @@ def load_task(processor: Processor, thread: Task, seed: int = 0) -> None:
     """switch_to() on the host of `seed`: current_task, LDT descriptor and registers become `thread`'s."""
     memory = processor.memory
     base = area(processor.index, seed)
-    memory.write(base - DIRECT_MAP + FIELDS["current_task"].offset, thread.address)
     entry = base - DIRECT_MAP + GDT + LDT_SELECTOR
-    memory.write(entry, descriptor(0x082, _LDT_LIMIT, thread.ldt))
-    memory.write(entry + 8, thread.ldt >> 32)
-    processor.update(
-        "switch_to", f"task {(thread.address - DIRECT_MAP - TASKS) >> 12}", None, thread.registers
-    )
+    words = {
+        base - DIRECT_MAP + FIELDS["current_task"].offset: thread.address,
+        entry: descriptor(0x082, _LDT_LIMIT, thread.ldt),
+        entry + 8: thread.ldt >> 32,
+    }
+    written = tuple((pa, memory.write(pa, word), word.to_bytes(8, "little")) for pa, word in words.items())
+    name = f"task {(thread.address - DIRECT_MAP - TASKS) >> 12}"
+    processor.update("switch_to", name, None, thread.registers, written)
 
 
 def new_vmcb(memory: Memory, number: int, state: tuple[int, ...]) -> int:

@@ -37,7 +37,7 @@ class Vcpu:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Store a field; TypeError for what is no plain data."""
-        if type(value) is int:
+        if type(value) is int and not value >> 64:
             self._fields[name] = value
             self._processor.record("MOV m,r", f"vcpu.{name}", value)
         else:
