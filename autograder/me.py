@@ -72,8 +72,10 @@ def text(mine: Mine) -> str:
     for name, cell in row.cells.items():
         if cell.by_hand:
             continue
-        lines.append(f"  {name}: {cell.score:g} of {cell.worth:g}")
-        lines += [f"      {line}" for line in said(ran[name])]
+        noted = [line for line in said(ran[name]) if not line.startswith("ok:")]
+        blank = bool(noted) and noted[0].startswith("Not written yet")
+        lines.append(f"  {name}: {cell.score:g} of {cell.worth:g}" + ", not written yet" * blank)
+        lines += [f"      {line}" for line in noted if not blank]
     for place, cell in enumerate(mine.source.cells):
         if cell.id in row.cells and row.cells[cell.id].by_hand:
             lines += _answer(mine.source.cells[place - 1], cell, row.cells[cell.id])
@@ -86,7 +88,7 @@ def _answer(question: NotebookNode, answer: NotebookNode, cell: Cell) -> list[st
         return [f"  {answer.id}: {cell.worth:g} points, not written yet; then the model answer is shown here"]
     scheme = notebooks.SCHEME.search(question.source)
     rubric = scheme[0].strip().splitlines()[1:-1] if scheme else []
-    model = answer.source.splitlines()
+    model = [line for line in answer.source.splitlines() if not line.startswith("###")]
     lines = [f"  {answer.id}: {cell.worth:g} points, mark it yourself", "    A model answer:"]
     return (
         lines
