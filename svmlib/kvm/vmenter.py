@@ -39,7 +39,8 @@ def reload_tss(cpu: Cpu, vcpu: Vcpu) -> None:
 def load_gs_index(cpu: Cpu, selector: int) -> None:
     """load_gs_index(): load the GS selector while the user's base is active, so that the kernel's survives.
 
-    What the selector's descriptor holds as base ends up in KernelGSBase (linux-entry-64).
+    What the selector's descriptor holds as base ends up in KernelGSBase (linux-entry-64).  A fault at the MOV
+    is fatal here; Linux mends it by loading a null selector.
     """
     cpu.swapgs()
     cpu.mov_to_sreg("GS", selector)
