@@ -2,8 +2,8 @@
 
     python benchmarks/world_switch.py [--repeat N]
 
-A world switch is host, guest, host: one entry, the guest, one exit, with the kernel around them.  A period is a
-switch that goes on to user space: the host saved, the switch, the host restored, user space and back.
+A world switch is host, guest, host: one entry, the guest, one exit, with the kernel around them.  A period
+is a switch that goes on to user space: the host saved, the switch, the host restored, user space and back.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a learner has done: written by the notebooks themselves into one file of the work folder, read by the start page.
+"""What a learner has done: written by the notebooks into one file of the work folder, read by the start page.
 
 A folder is a work folder when it holds the marker MARKER, which `make course` puts there.
 """
@@ -40,7 +40,7 @@ def begin(notebook: str, svmlib: str) -> None:
     if svmlib.split(".")[:2] != __version__.split(".")[:2]:
         raise ImportError(
             f"{notebook} was written for svmlib {svmlib}, and this kernel has {__version__}. "
-            f"In the course's folder run `make course`, which installs the right one, then restart the kernel."
+            "In the course's folder run `make course`, which installs the right one; then restart the kernel."
         )
     folder = work_folder()
     ipython = sys.modules.get("IPython")
