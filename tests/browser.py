@@ -124,11 +124,11 @@ class Visit:
         """Go to a path of this JupyterLab."""
         self.page.goto(f"{self.address}/{path}{'&' if '?' in path else '?'}token=key")
 
-    def screenshot(self, name):
-        """What the window shows, for eyes."""
+    def screenshot(self, name, part=None):
+        """What the window shows, or a part of the page, for eyes."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         self.page.mouse.move(0, 0)
-        self.page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+        (part or self.page).screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
 
     def close(self):
         """Leave; complain about all that was to complain about."""
