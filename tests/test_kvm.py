@@ -448,6 +448,19 @@ def test_a_fault_with_the_guest_s_gs_is_fatal_and_one_with_the_host_s_is_only_un
     assert violation.invariant == "per_cpu"
 
 
+def test_a_fault_with_a_guest_s_gs_that_is_mapped_is_no_triple_fault_but_the_end_all_the_same():
+    def late(cpu, vcpu):
+        restored_only_first(cpu, vcpu)
+        if vcpu.entries == 2:
+            cpu.wrmsr(MSR.GS_BASE, 1 << 63)
+
+    result = run(altered(lazy, vcpu_load=counted, vcpu_enter_exit=late), exits("kernel", "kernel"))
+    assert (result.violation.invariant, result.violation.owner) == ("per_cpu", "guest")
+    assert "Triple fault" not in result.violation.symptom
+    assert "whatever lies there it takes for its own" in result.violation.symptom
+    assert events(result)[-2:] == ["#GP", "shutdown"]
+
+
 def test_a_fault_the_path_expects_is_no_violation():
     def early(cpu, vcpu):
         lazy.prepare_switch_to_guest(cpu, vcpu)
@@ -576,6 +589,16 @@ def test_a_vmrun_outside_the_window_is_found(name):
     violation = run(altered(BEFORE, **{name: astray}), exits("user")).violation
     assert violation.invariant == "window"
     assert "outside vcpu_enter_exit" in violation.symptom
+
+
+def test_a_path_that_catches_everything_goes_no_further_than_its_mistake():
+    def astray(cpu, vcpu):
+        with contextlib.suppress(Exception):
+            cpu.vmrun(vcpu.vmcb_pa)
+
+    result = run(altered(BEFORE, vcpu_load=astray), exits("user"))
+    assert result.violation.invariant == "window"
+    assert result.violation.step == len(result.trace) - 1
 
 
 def test_interrupts_are_off_at_stgi():

@@ -1,4 +1,4 @@
-"""The shape of svmlib: who reads whom, what the core needs, how long a piece may be, and that all is explained."""
+"""The shape of svmlib: who reads whom, what the core needs, how long a piece may be; all of it explained."""
 
 import ast
 import subprocess

@@ -215,6 +215,7 @@ def switched():
         if name not in ("EFER", "CR0", "CR4", "CS.attrib", "CPL"):
             vmcb[name] = 0xC0 + n % 32
     seen["vmcb"] = {name: vmcb[name] for name in IN_VMCB}
+    c.clgi()
     c.vmrun(VMCB)
     return host, seen, p, vmcb
 
