@@ -41,22 +41,20 @@ def stepper(
     `steps` is a range of step numbers or an exit of `run.exits`; `only` is "path" for the steps of the path's
     own functions or "host" for all but the guest's; `registers` names what to show ("TR", "LSTAR", "FS.base",
     "FS.hidden"); `prices` is a price list or its name.  ValueError when more than LIMIT steps are left.
+
+    JupyterLab's own shortcuts take the arrow keys away from a list; the course's settings (course/jupyter)
+    give them back.
     """
     names, contents = stepper_panes(run, steps=steps, only=only, registers=registers, prices=prices)
     panes = widgets.Stack([widgets.HTML(content) for content in contents], selected_index=0)
     listed = min(len(names), 26)
     select = widgets.Select(options=names, rows=listed, description="Steps", index=0)
-    # JupyterLab takes the arrow keys away from a list, but not from a field.
-    row = widgets.BoundedIntText(value=0, min=0, max=len(names) - 1, description="Row (keys ↑ ↓)")
-    select.layout = widgets.Layout(width="auto", height="auto")
-    row.layout, row.style = widgets.Layout(width="190px"), {"description_width": "104px"}
+    select.layout = widgets.Layout(width="256px", height="auto", flex="0 0 auto")
     panes.layout = widgets.Layout(flex="1 1 540px", min_width="0", padding="0 0 0 12px")
     select.add_class("svm-steps")
     panes.add_class("svm-pane")
     widgets.jslink((select, "index"), (panes, "selected_index"))
-    widgets.jslink((row, "value"), (panes, "selected_index"))
-    walk = widgets.VBox([row, select], layout=widgets.Layout(width="256px", flex="0 0 auto"))
-    body = widgets.HBox([walk, panes], layout=widgets.Layout(flex_flow="row wrap"))
+    body = widgets.HBox([select, panes], layout=widgets.Layout(flex_flow="row wrap"))
     return widgets.VBox([widgets.HTML(STYLE), body, widgets.HTML(f'<div class="svm">{legend()}</div>')])
 
 
