@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import setup_course
 from conftest import missing, require
@@ -59,26 +60,14 @@ def core_tests():
 
 
 def closure(names):
-    """These packages and all that they need, of those installed here."""
+    """These packages and all that they need on this Python."""
     found = set()
     while names := names - found:
         found |= names
-        asked = [
-            line
-            for name in names
-            for line in importlib.metadata.requires(name) or []
-            if "extra ==" not in line
-        ]
-        present = {re.match(r"[\w.-]+", line).group().lower().replace("_", "-") for line in asked}
-        names = {name for name in present if has(name)}
+        asked = [Requirement(line) for name in names for line in importlib.metadata.requires(name) or []]
+        wanted = [one.name for one in asked if one.marker is None or one.marker.evaluate({"extra": ""})]
+        names = {name.lower().replace("_", "-") for name in wanted}
     return found
-
-
-def has(name):
-    try:
-        return bool(importlib.metadata.version(name))
-    except importlib.metadata.PackageNotFoundError:
-        return False
 
 
 def environment(version, program):
