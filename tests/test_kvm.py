@@ -359,14 +359,28 @@ def test_guest_gs_bases_are_in_turn_not_mapped_and_mapped():
         assert [base >= DIRECT_MAP for base in bases] == [False, True] * (STATES // 2)
 
 
+def test_a_guest_that_no_interrupt_can_end_is_a_host_that_hangs():
+    def enter(cpu, vcpu):
+        page = per_cpu(cpu, vcpu.cpu, "save_area_pa")
+        cpu.vmload(vcpu.vmcb_pa)
+        cpu.vmrun(vcpu.vmcb_pa)
+        cpu.vmsave(vcpu.vmcb_pa)
+        cpu.vmload(page)
+
+    violation = run(altered(BEFORE, vcpu_enter_exit=enter), exits("kernel")).violation
+    assert (violation.invariant, "STI is missing" in violation.symptom) == ("window", True)
+
+
 def test_vmload_of_the_host_before_vmsave_of_the_guest_loses_the_guest():
     def enter(cpu, vcpu):
         page = per_cpu(cpu, vcpu.cpu, "save_area_pa")
         vmcb = vcpu.vmcb_pa
+        cpu.sti()
         cpu.vmload(vmcb)
         cpu.vmrun(vmcb)
         cpu.vmload(page)
         cpu.vmsave(vmcb)
+        cpu.cli()
 
     for last in ("kernel", "user"):
         violation = run(altered(BEFORE, vcpu_enter_exit=enter), exits("kernel", last)).violation

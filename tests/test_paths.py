@@ -446,14 +446,8 @@ def deletions():
 
 
 # Instructions whose loss no run notices, and why.
-NO_INTERRUPTS = "IF only lets an interrupt end the guest's run, and none comes here"
 TWICE = "load_gs_index overwrites KernelGSBase next, and the list of MSRs writes it at last"
 UNNOTICED = {
-    ("legacy", "vcpu_enter_exit", "sti"): NO_INTERRUPTS,
-    ("hybrid", "vcpu_enter_exit", "sti"): NO_INTERRUPTS,
-    ("vmload_before_stgi", "vcpu_enter_exit", "sti"): NO_INTERRUPTS,
-    ("since_2023", "vcpu_enter_exit", "sti"): NO_INTERRUPTS,
-    ("lazy", "vcpu_enter_exit", "sti"): NO_INTERRUPTS,
     ("legacy", "prepare_host_switch", "load"): TWICE,
     ("legacy", "prepare_host_switch", "wrmsr KERNEL_GS_BASE"): TWICE,
     ("vmload_before_stgi", "vcpu_enter_exit", "ltr"): "VMLOAD has brought TR back (B08)",

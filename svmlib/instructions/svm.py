@@ -34,7 +34,8 @@ _LOW32 = tuple(
 )
 
 _HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
-_HOST_VALUES = Layout(_HOST_BACK)
+#: What VMRUN keeps of the host, in the order of Processor.saved_host, and #VMEXIT brings back.
+HOST_SET = Layout(_HOST_BACK)
 _DR7_OFF = 0x400
 #: Bits of CR4 that no processor here has; five-level paging (bit 12) is one (kvm-unit-tests-svm).
 _CR4_RESERVED = 0xFF08_F000
@@ -155,7 +156,7 @@ def vmrun(p: Processor, rax: int) -> None:
     names = VMRUN_SET.names
     old = VMRUN_SET.values(p.regs)
     before, p.regs["RAX"] = p.regs["RAX"], rax
-    p.saved_host = _HOST_VALUES.values(p.regs)
+    p.saved_host = HOST_SET.values(p.regs)
     new, guest = _vmrun_image(VMRUN_SET.image(page))
     if why := illegal(guest, *_word(page, "INTERCEPT_WORD4"), *_word(page, "ASID")):
         p.record("VMRUN", rax, None, ("RAX",), (before,), (rax,))
@@ -192,8 +193,8 @@ def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> Non
         stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
     if p.saved_host is None:
         raise RuntimeError("#VMEXIT without a VMRUN")
-    names = (*_HOST_VALUES.names, "DR7")
-    old = (*_HOST_VALUES.values(regs), regs["DR7"])
+    names = (*HOST_SET.names, "DR7")
+    old = (*HOST_SET.values(regs), regs["DR7"])
     new = (*p.saved_host, _DR7_OFF)
     regs.update(zip(names, new, strict=True))
     p.record("#VMEXIT", why or rax, exitcode, names, old, new, tuple(stored))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..faults import Fault, Runaway, Shutdown
 from ..instructions import Cpu
-from ..instructions.svm import VMSAVE_SET
+from ..instructions.svm import HOST_SET, VMSAVE_SET
 from ..memory import Memory
 from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
@@ -29,6 +29,7 @@ EXITCODES = {"kernel": 0x72, "user": 0x7B}
 COMPARED = carried_by("VMSAVE") + carried_by("software")
 
 _compared = itemgetter(*COMPARED)
+_HOST_RFLAGS = HOST_SET.names.index("RFLAGS")
 _swapped = itemgetter(*guest.SWAPPED_BY_KVM)
 _SWAPPED_AT = tuple(guest.REACH.index(name) for name in guest.SWAPPED_BY_KVM)
 _saved = itemgetter(*[guest.REACH.index(name) for name in VMSAVE_SET.names])
@@ -220,6 +221,10 @@ class Machine:
         if regs["TSC_AUX"] != thread.tsc_aux:
             why = "RDTSCP in the guest names a CPU that is not the guest's: TSC_AUX is not as KVM set it."
             self.violation = describe(self, p, "guest_state", "TSC_AUX", why, thread.tsc_aux)
+            raise _Broken
+        if p.saved_host and not p.saved_host[_HOST_RFLAGS] & RFLAGS_IF:
+            why = "No interrupt could end the guest's run: IF was clear at VMRUN (STI is missing)."
+            self.violation = describe(self, p, "window", "", why, 0)
             raise _Broken
         new = thread.states[thread.turn]
         regs.update(thread.registers[thread.turn])
