@@ -88,7 +88,7 @@ def _answer(question: NotebookNode, answer: NotebookNode, cell: Cell) -> list[st
         return [f"  {answer.id}: {cell.worth:g} points, not written yet; then the model answer is shown here"]
     scheme = notebooks.SCHEME.search(question.source)
     rubric = scheme[0].strip().splitlines()[1:-1] if scheme else []
-    model = [line for line in answer.source.splitlines() if not line.startswith("###")]
+    model = [line for line in answer.source.splitlines() if not line.startswith(("###", "<!--"))]
     lines = [f"  {answer.id}: {cell.worth:g} points, mark it yourself", "    A model answer:"]
     return (
         lines

@@ -41,7 +41,7 @@ JUPYTER = {"tags", "jupyter"}  # words of Jupyter's own, kept as they are
 SETTINGS = {
     "ClearMarkScheme": {"enforce_metadata": False}
 }  # rubrics lie in locked cells, not in nbgrader's tasks
-SCHEME = re.compile(r"\n*^[# ]*BEGIN MARK SCHEME.*END MARK SCHEME[^\n]*", re.DOTALL | re.MULTILINE)
+SCHEME = re.compile(r"\n*^[#<!\- ]*BEGIN MARK SCHEME.*END MARK SCHEME[^\n]*", re.DOTALL | re.MULTILINE)
 
 
 class Role(NamedTuple):

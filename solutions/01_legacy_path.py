@@ -294,7 +294,7 @@ check.beats(cheaper, legacy, points=2)
 # CPUs and threads does nobody notice? Five sentences are enough. 3 points, marked by hand.
 
 # %% [markdown] points=3 answer="msrs_last"
-# ### BEGIN SOLUTION
+# <!-- BEGIN SOLUTION -->
 # FS.base is lost to the MOV to FS, and KernelGSBase, the thread's GS base, to the MOV to GS inside
 # `load_gs_index`: between its two SWAPGS the thread's base is the active one. A selector load takes the
 # base from the descriptor, which has only 32 bits of it, and a null selector clears it. The other eight
@@ -302,8 +302,8 @@ check.beats(cheaper, legacy, points=2)
 # very base that was there: a thread whose base is the descriptor's. And on CPUs without
 # NullSelectorClearsBase, before Zen 2, threads with null selectors, for there a null selector leaves the
 # base alone.
-# ### END SOLUTION
-# ### BEGIN MARK SCHEME
+# <!-- END SOLUTION -->
+# <!-- BEGIN MARK SCHEME -->
 # **Mark scheme**
 #
 # - 1 point: FS.base by the load of FS, and KernelGSBase by `load_gs_index` (MOV GS between the SWAPGS).
@@ -312,4 +312,4 @@ check.beats(cheaper, legacy, points=2)
 #   as 0 for a null selector; the other eight belong to no segment.
 # - 1 point: a case in which nobody notices: base equal to the descriptor's (for instance 0), or a null
 #   selector on a CPU that keeps the base. "Threads that do not use FS or GS" gets half a point.
-# ### END MARK SCHEME
+# <!-- END MARK SCHEME -->

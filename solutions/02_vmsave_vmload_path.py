@@ -249,7 +249,7 @@ print(check.bills(path)["kernel"])
 # 3 points, marked by hand.
 
 # %% [markdown] points=3 answer="in_kernel_exits"
-# ### BEGIN SOLUTION
+# <!-- BEGIN SOLUTION -->
 # Nominally not: an in-kernel exit costs 1,477 ticks instead of 1,542. One WRMSR to GS_BASE goes, 132 ticks
 # and between 65 and 140; one VMLOAD comes, 64 ticks and between 48 and 80; two loads find the page's
 # address and one of a field goes. VMRUN, the guest's own VMLOAD and VMSAVE and LTR are on both bills and
@@ -259,8 +259,8 @@ print(check.bills(path)["kernel"])
 # CPUs, where WRMSR to GS_BASE may not serialise, nor about a page that is not in the cache; on some other
 # machine VMLOAD was timed at 300 ticks, and with that price the author would have been right. Only a
 # measurement of such exits on the machine in question decides.
-# ### END SOLUTION
-# ### BEGIN MARK SCHEME
+# <!-- END SOLUTION -->
+# <!-- BEGIN MARK SCHEME -->
 # **Mark scheme**
 #
 # - 1 point: both totals, or their difference, from the learner's own bills, and the conclusion that follows
@@ -269,4 +269,4 @@ print(check.bills(path)["kernel"])
 #   label. Full marks, too, where the learner's path has no LTR, if that is said.
 # - 1 point: a limit of the answer: overlapping intervals, few samples, another CPU, cold memory. "One would
 #   have to measure" without saying what is half a point.
-# ### END MARK SCHEME
+# <!-- END MARK SCHEME -->

@@ -264,7 +264,7 @@ for year, merged in {2020: vmload_before_stgi, 2023: vmload_before_stgi.since_20
 # Eight sentences are enough. 3 points, marked by hand.
 
 # %% [markdown] points=3 answer="share"
-# ### BEGIN SOLUTION
+# <!-- BEGIN SOLUTION -->
 # With a share f of exits to user space, lazy costs −24 + 64·f ticks an exit, which is 0 at f = 24/64 =
 # 0.375; below that it pays. The clock moved in steps of 16 ticks and there were two samples of each design,
 # so both numbers may be off by several ticks and the border lies anywhere between about a fifth and six
@@ -278,8 +278,8 @@ for year, merged in {2020: vmload_before_stgi, 2023: vmload_before_stgi.since_20
 # I defend the decision. At best lazy gained 24 of some 1,370 ticks, below two per cent. And before STGI the
 # merged path has the whole host back: no state of the guest's is left for code that runs later to trip
 # over.
-# ### END SOLUTION
-# ### BEGIN MARK SCHEME
+# <!-- END SOLUTION -->
+# <!-- BEGIN MARK SCHEME -->
 # **Mark scheme**
 #
 # - 1 point: 0.375 (or 37 %) with the calculation, and one reason to doubt it (two samples, steps of 16
@@ -289,4 +289,4 @@ for year, merged in {2020: vmload_before_stgi, 2023: vmload_before_stgi.since_20
 # - 1 point: a position with one number (24 of about 1,370 ticks; the learner's own bill) and one reason
 #   that is none: simplicity, no guest state after STGI, other CPUs. Overturning it is as good if it names a
 #   share of exits and a CPU for which it holds.
-# ### END MARK SCHEME
+# <!-- END MARK SCHEME -->

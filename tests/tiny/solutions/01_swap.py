@@ -41,7 +41,7 @@ swap(1, 2)
 # %% [markdown] points=2 answer="why"
 # One value has nothing to be exchanged with.
 #
-# ### BEGIN MARK SCHEME
+# <!-- BEGIN MARK SCHEME -->
 # - 1 point: it says what is exchanged
 # - 1 point: it says with what
-# ### END MARK SCHEME
+# <!-- END MARK SCHEME -->
