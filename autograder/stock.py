@@ -111,7 +111,7 @@ def _add_students(folder: Path, students: list[str]) -> None:
 
     with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "svmlib") as gradebook:
         for student in students:
-            gradebook.update_or_create_student(student, first_name="", last_name=student)
+            gradebook.update_or_create_student(student)
 
 
 def _digest(folder: Path, student: str, exercise: str) -> str:
