@@ -29,7 +29,7 @@ class Layout:
         self.names = tuple(field.name for field in fields)
         #: The values of `names`, in order, out of a mapping of registers.
         self.values = itemgetter(*self.names)
-        self._runs: list[tuple[Struct, int, int, int]] = []
+        self._runs: list[tuple[Struct, int, slice]] = []
         start = 0
         ends = [
             end for end, (a, b) in enumerate(pairwise(fields), 1) if _offset(a) + a.bits // 8 != _offset(b)
@@ -37,21 +37,21 @@ class Layout:
         for end in [*ends, len(fields)]:
             run = fields[start:end]
             codes = Struct("<" + "".join(_CODES[field.bits] for field in run))
-            self._runs.append((codes, _offset(run[0]), start, end))
+            self._runs.append((codes, _offset(run[0]), slice(start, end)))
             start = end
-        self._span = _offset(fields[0]), _offset(fields[-1]) + fields[-1].bits // 8
+        self._first = _offset(fields[0])
+        self._span = Struct(f"{_offset(fields[-1]) + fields[-1].bits // 8 - self._first}s")
 
     def image(self, page: bytearray) -> bytes:
         """Return the bytes of `page` from the first of the registers to the last."""
-        first, last = self._span
-        return bytes(page[first:last])
+        image: bytes = self._span.unpack_from(page, self._first)[0]
+        return image
 
     def read(self, image: bytes) -> tuple[int, ...]:
         """Return the values in `image`, in the order of `names`."""
-        first = self._span[0]
         values: tuple[int, ...] = ()
-        for codes, offset, _, _ in self._runs:
-            values += codes.unpack_from(image, offset - first)
+        for codes, offset, _ in self._runs:
+            values += codes.unpack_from(image, offset - self._first)
         return values
 
     def write(
@@ -62,11 +62,10 @@ class Layout:
         Returns, for a Step, (`pa` + offset, old bytes, new bytes) of the span from the first to the last of
         them; the bytes between that belong to other registers stay as they were.
         """
-        first, last = self._span
-        old = bytes(page[first:last])
-        for codes, offset, start, end in self._runs:
-            codes.pack_into(page, offset, *values[start:end])
-        return ((pa + first, old, bytes(page[first:last])),)
+        old = self.image(page)
+        for codes, offset, part in self._runs:
+            codes.pack_into(page, offset, *values[part])
+        return ((pa + self._first, old, self.image(page)),)
 
 
 def _offset(field: Register) -> int:

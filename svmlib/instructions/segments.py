@@ -155,19 +155,19 @@ def ltr(p: Processor, selector: int) -> None:
     why = "available TSS (a busy one must be made available in the GDT first)"
     attrib, limit, base = _system_descriptor(p, "LTR", selector, why, (_TSS_AVAILABLE,))
     address = p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 5, 1)
-    access = p.memory.read(address, 1)
-    stored = p.memory.write(address, access | 0x2, 1)
-    memory = ((address, stored, bytes([access | 0x2])),)
+    stored = p.memory.write(address, attrib & 0xFF | 0x2, 1)
+    memory = ((address, stored, bytes([attrib & 0xFF | 0x2])),)
     p.update("LTR", None, selector, _system("TR", selector, attrib | 0x2, limit, base), memory)
 
 
-def _system(name: str, selector: int, attrib: int, limit: int, base: int) -> dict[str, int]:
-    return {
-        f"{name}.selector": selector,
-        f"{name}.attrib": attrib,
-        f"{name}.limit": limit,
-        f"{name}.base": base,
-    }
+_PARTS = {
+    name: tuple(f"{name}.{part}" for part in ("selector", "attrib", "limit", "base"))
+    for name in ("LDTR", "TR")
+}
+
+
+def _system(name: str, *parts: int) -> dict[str, int]:
+    return dict(zip(_PARTS[name], parts, strict=True))
 
 
 def _system_descriptor(

@@ -4,7 +4,7 @@ The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-
 manual itself was not at hand.  What they agree on was also run on both (emulators-run).
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from struct import Struct
 
 from ..faults import Fault
@@ -36,10 +36,14 @@ _LOW32 = tuple(
 _HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
 #: What VMRUN keeps of the host, in the order of Processor.saved_host, and #VMEXIT brings back.
 HOST_SET = Layout(_HOST_BACK)
+_BACK = (*HOST_SET.names, "DR7")
 _DR7_OFF = 0x400
+_EXITCODE = slice(CONTROL["EXITCODE"][0], CONTROL["EXITCODE"][0] + 8)
 #: Bits of CR4 that no processor here has; five-level paging (bit 12) is one (kvm-unit-tests-svm).
 _CR4_RESERVED = 0xFF08_F000
-_WORD = Struct("<I")
+_INTERCEPTS, _ASID = (
+    partial(Struct("<I").unpack_from, offset=CONTROL[field][0]) for field in ("INTERCEPT_WORD4", "ASID")
+)
 
 
 def require_svm(p: Processor, what: str) -> None:
@@ -104,9 +108,12 @@ def _vmload_image(image: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
 
 
 @lru_cache(maxsize=512)
-def _vmrun_image(image: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
+def _vmrun_image(
+    image: bytes, intercepts: int, asid: int
+) -> tuple[tuple[int, ...], dict[str, int], str | None]:
     values = VMRUN_SET.read(image)
-    return values, dict(zip(VMRUN_SET.names, values, strict=True))
+    guest = dict(zip(VMRUN_SET.names, values, strict=True))
+    return values, guest, illegal(guest, intercepts, asid)
 
 
 def illegal(guest: dict[str, int], intercepts: int, asid: int) -> str | None:
@@ -157,8 +164,8 @@ def vmrun(p: Processor, rax: int) -> None:
     old = VMRUN_SET.values(p.regs)
     before, p.regs["RAX"] = p.regs["RAX"], rax
     p.saved_host = HOST_SET.values(p.regs)
-    new, guest = _vmrun_image(VMRUN_SET.image(page))
-    if why := illegal(guest, *_word(page, "INTERCEPT_WORD4"), *_word(page, "ASID")):
+    new, guest, why = _vmrun_image(VMRUN_SET.image(page), *_INTERCEPTS(page), *_ASID(page))
+    if why:
         p.record("VMRUN", rax, None, ("RAX",), (before,), (rax,))
         vmexit(p, rax, VMEXIT_INVALID, why)
         return
@@ -168,10 +175,6 @@ def vmrun(p: Processor, rax: int) -> None:
     p.side = "guest"
     if p.guest:
         vmexit(p, rax, p.guest(p, rax))
-
-
-def _word(page: bytearray, field: str) -> tuple[int]:
-    return _WORD.unpack_from(page, CONTROL[field][0])
 
 
 def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> None:
@@ -184,20 +187,17 @@ def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> Non
     p.gif = 0
     p.side = "host"
     regs = p.regs
-    offset, bits = CONTROL["EXITCODE"]
-    stored = [
-        (rax + offset, bytes(page[offset : offset + bits // 8]), exitcode.to_bytes(bits // 8, "little"))
-    ]
-    page[offset : offset + bits // 8] = stored[0][2]
+    code = exitcode.to_bytes(8, "little")
+    stored = [(rax + _EXITCODE.start, bytes(page[_EXITCODE]), code)]
+    page[_EXITCODE] = code
     if exitcode != VMEXIT_INVALID:
         stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
     if p.saved_host is None:
         raise RuntimeError("#VMEXIT without a VMRUN")
-    names = (*HOST_SET.names, "DR7")
     old = (*HOST_SET.values(regs), regs["DR7"])
     new = (*p.saved_host, _DR7_OFF)
-    regs.update(zip(names, new, strict=True))
-    p.record("#VMEXIT", why or rax, exitcode, names, old, new, tuple(stored))
+    regs.update(zip(_BACK, new, strict=True))
+    p.record("#VMEXIT", why or rax, exitcode, _BACK, old, new, tuple(stored))
 
 
 def clgi(p: Processor) -> None:

@@ -26,7 +26,8 @@ def sti(p: Processor) -> None:
 
 def load(p: Processor, address: int, size: int = 8) -> int:
     """MOV r, m: return `size` bytes at linear `address`.  #PF where nothing is mapped."""
-    _require_operands("load", size, address)
+    if size not in SIZES or type(address) is not int:
+        _require_operands("load", size, address)
     value = p.memory.read(p.memory.translate(address, size), size)
     p.record("MOV r,m", p.symbols.get(address, address), value)
     return value
@@ -40,7 +41,8 @@ def store(p: Processor, address: int, value: int, size: int = 8) -> None:
 
 def load_gs(p: Processor, offset: int, size: int = 8) -> int:
     """MOV r, gs:[offset]: load `size` bytes at GS.base + `offset`, whoever's base that is."""
-    _require_operands("load_gs", size, offset)
+    if size not in SIZES or type(offset) is not int:
+        _require_operands("load_gs", size, offset)
     address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
     try:
         value = p.memory.read(p.memory.translate(address, size), size)

@@ -11,7 +11,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..faults import Fault, Runaway, Shutdown
-from ..instructions import Cpu
+from ..instructions import Cpu, svm, system
 from ..instructions.svm import HOST_SET, VMSAVE_SET
 from ..memory import Memory
 from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
@@ -111,6 +111,7 @@ class Machine:
         self.records: list[ExitRecord] = []
         new = partial(Processor, memory=self.memory, trace=self.trace, null_clears_base=host.null_clears_base)
         self.processors = [new(n) for n in range(host.cpus)]
+        self.cpus = [Cpu(p) for p in self.processors]
         names = symbols(host.cpus, host.seed)
         for p in self.processors:
             boot(p, host)
@@ -165,7 +166,7 @@ class Machine:
     def _enter(self, exit_: Exit) -> None:
         thread, p = self.threads[exit_.vcpu], self.processors[exit_.cpu]
         self._schedule(thread, p)
-        cpu = Cpu(p)
+        cpu = self.cpus[p.index]
         object.__setattr__(thread.vcpu, "_processor", p)
         if not thread.in_period:
             thread.vcpu.cpu = p.index
@@ -181,8 +182,8 @@ class Machine:
 
     def _switch(self, exit_: Exit, thread: _Thread, p: Processor, cpu: Cpu) -> None:
         regs = p.regs
-        cpu.cli()
-        cpu.clgi()
+        system.cli(p)
+        svm.clgi(p)
         host = _swapped(regs)
         names = guest.SWAPPED_BY_KVM
         regs.update(zip(names, thread.swapped, strict=True))
@@ -205,9 +206,9 @@ class Machine:
             )
             self.violation = describe(self, p, "window", "RFLAGS", why, regs["RFLAGS"] & ~RFLAGS_IF)
             raise _Broken
-        cpu.stgi()
+        svm.stgi(p)
         self._own_data(p, cpu)
-        cpu.sti()
+        system.sti(p)
 
     def _guest(self, exit_: Exit, thread: _Thread, p: Processor, vmcb_pa: int) -> int:
         regs = p.regs
@@ -277,7 +278,7 @@ class Machine:
             return
         p = self.processors[thread.cpu]
         if thread.in_period:
-            self._put(thread, p, Cpu(p))
+            self._put(thread, p, self.cpus[p.index])
         self.current[p.index] = None
         thread.cpu = None
 
