@@ -212,8 +212,7 @@ def lab(python, work):
 def test(_, for_pytest):
     """Format, lint, types, then all tests."""
     python = environment(TEST_LOCK)
-    if not browser():
-        install_browser()
+    install_tools()
     run([python, "-m", "ruff", "format", "--check"], "Some files are not formatted. Type: make format")
     run([python, "-m", "ruff", "check"], "Ruff found what is listed above")
     run([python, "-m", "mypy"], "mypy found what is listed above")
@@ -226,19 +225,29 @@ def browser():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def install_browser():
-    """Chromium from the distribution's packages, on Debian and as root; elsewhere its tests are skipped."""
+def install_tools():
+    """Get what only tests need from the packages of Debian, as root; elsewhere those tests are skipped."""
+    missing = " ".join(packages for packages, found in TOOLS if not found())
     release = Path("/etc/os-release")
-    if not (release.exists() and "ID=debian" in release.read_text("utf-8").split("\n") and is_root()):
+    debian = release.exists() and "ID=debian" in release.read_text("utf-8").split("\n")
+    if not (missing and debian and is_root()):
         return
-    print("Installing Chromium for the browser's tests: about a minute, once.", flush=True)
+    print("Installing {} for the tests: a minute or two, once.".format(missing), flush=True)
     quiet = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for step in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
+    for step in (["update"], ["install", "--yes", "--no-install-recommends"] + missing.split()):
         command = ["apt-get", "-qq"] + step
         done = subprocess.run(command, check=False, env=quiet, capture_output=True, text=True)
         if done.returncode:
-            print(done.stderr + "Chromium could not be installed: the browser's tests will not run.")
+            print(done.stderr + "They could not be installed: the tests that need them will not run.")
             return
+
+
+# Debian's packages, and what finds them on PATH.
+TOOLS = (
+    ("chromium", browser),
+    ("qemu-system-x86", lambda: shutil.which("qemu-system-x86_64")),
+    ("bochs bochs-sdl bochsbios vgabios", lambda: shutil.which("bochs")),
+)
 
 
 def grade(options, for_autograder):

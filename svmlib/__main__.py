@@ -6,12 +6,14 @@ import sys
 
 from . import __version__, compare
 from .costs import PriceError
+from .emulators import fuzz
 
-COMMANDS = (compare,)
+COMMANDS = (compare, fuzz)
 
 _EXAMPLES = """\
 examples:
   python -m svmlib compare            the four paths side by side
+  python -m svmlib fuzz --engine qemu random programs on the model and on QEMU
   python -m svmlib compare --help     what a command can do
 """
 

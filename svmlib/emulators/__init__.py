@@ -1,0 +1,15 @@
+"""The same program on the model, on QEMU and on Bochs, operation by operation; what differs has a name.
+
+layout      what lies where in the machine that all three share, and its registers at the start
+programs    what a program is: operations as data
+assembler   bytes of instructions
+runtime     the bare-metal interpreter that runs programs and logs them
+rom         what both emulators start from: boot code, and RAM with the interpreter and programs
+qemu bochs  the runners
+outcomes    what came back, and how two outcomes are compared
+reference   the same on a bare Processor of the model
+deviations  where an emulator is known to differ, each with a probe
+generator   random programs, biased to what is likely to go wrong
+fuzz        generate, run, compare, shrink
+record      outcomes of both emulators, kept for machines that have neither
+"""

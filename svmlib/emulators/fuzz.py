@@ -1,0 +1,197 @@
+"""Differential fuzzing: random programs on an emulator and on the model; a difference is cut short.
+
+    python -m svmlib fuzz --engine qemu --sequences 3000 --length 30 --seed 1
+
+Exit status 0 says that there was no difference, 1 that there was one, or that an emulator could not be used.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import ModuleType
+from typing import NamedTuple, Protocol
+
+from . import bochs, qemu
+from .deviations import profile
+from .generator import Generator
+from .outcomes import Difference, EmulatorError, Outcome, differences
+from .programs import Operation, Program, length, text
+from .reference import Function
+from .reference import run as run_on_model
+
+#: Programs in one round: generated, run and compared before the next.
+_ROUND = 1_500
+_ROUNDS_OF_SHRINKING = 40
+
+
+class Engine(Protocol):
+    """What a runner module offers."""
+
+    PROFILE: str
+
+    def run(self, programs: Sequence[Program], timeout: float = ...) -> list[Outcome]:
+        """Run programs."""
+        ...
+
+
+ENGINES: dict[str, ModuleType] = {"qemu": qemu, "bochs": bochs}
+
+
+class Finding(NamedTuple):
+    """A program on which engine and model differ, and where."""
+
+    program: Program
+    differences: list[Difference]
+
+
+class Report(NamedTuple):
+    """What a run came to."""
+
+    sequences: int
+    operations: int
+    switches: int
+    seconds: float
+    findings: list[Finding]
+
+
+def compare(
+    engine: Engine, programs: Sequence[Program], functions: Mapping[str, Function] | None = None
+) -> list[Finding]:
+    """Run `programs` on `engine` and on the model with its profile; return those that differ."""
+    functions = profile(engine.PROFILE) if functions is None else functions
+    with ThreadPoolExecutor(1) as beside:  # the emulator is a process of its own: both at a time
+        running = beside.submit(engine.run, programs)
+        ours = [run_on_model(program, functions) for program in programs]
+        theirs = running.result()
+    compared = (
+        Finding(program, differences(program, our, their))
+        for program, our, their in zip(programs, ours, theirs, strict=True)
+    )
+    return [finding for finding in compared if finding.differences]
+
+
+def shrink(engine: Engine, finding: Finding, functions: Mapping[str, Function] | None = None) -> Finding:
+    """Leave operations out as long as what remains still differs; each round of attempts is one boot."""
+    for _ in range(_ROUNDS_OF_SHRINKING):
+        attempts = sorted(_shorter(finding.program), key=length)
+        left = compare(engine, attempts, functions) if attempts else []
+        if not left:
+            break
+        finding = left[0]
+    return finding
+
+
+def _shorter(program: Program) -> Iterable[Program]:
+    """The program without each of its halves, quarters, … single operations, in the guests too."""
+    program = list(program)
+    size = len(program)
+    while size:
+        for start in range(0, len(program), size):
+            yield program[:start] + program[start + size :]
+        size //= 2
+    for index, operation in enumerate(program):
+        if operation[0] == "vmrun":
+            for guest in _shorter(operation[2]):
+                yield [*program[:index], (*operation[:2], list(guest)), *program[index + 1 :]]
+        elif operation[0] == "user":
+            yield [*program[:index], operation[1:], *program[index + 1 :]]
+
+
+def fuzz(
+    engine: Engine,
+    generator: Generator,
+    sequences: int,
+    size: int,
+    functions: Mapping[str, Function] | None = None,
+    progress: Callable[[int, int], None] = lambda done, found: None,
+) -> Report:
+    """Compare `sequences` programs of `size` operations; an interrupt ends it early, report and all."""
+    start = time.monotonic()
+    findings: list[Finding] = []
+    done = operations = switches = 0
+    try:
+        while done < sequences:
+            programs = [generator.program(size) for _ in range(min(_ROUND, sequences - done))]
+            findings += compare(engine, programs, functions)
+            done += len(programs)
+            operations += sum(map(length, programs))
+            switches += sum(_is_switch(operation) for program in programs for operation in program)
+            progress(done, len(findings))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    return Report(done, operations, switches, time.monotonic() - start, findings)
+
+
+def _is_switch(operation: Operation) -> bool:
+    return str(operation[0]) == "vmrun"
+
+
+def show(finding: Finding, engine: str) -> str:
+    """A finding as text: the program, and what differs."""
+    lines = [f"model and {engine} differ:", text(finding.program, "    ")]
+    for step, what, left, right in finding.differences[:8]:
+        where = "at the end" if step is None else f"operation {step}"
+        lines.append(f"  {where}: {what}: model {left}, {engine} {right}")
+    return "\n".join(lines)
+
+
+def command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `fuzz` to the command line."""
+    parser = commands.add_parser(
+        "fuzz", help="compare the model with an emulator on random programs", description=__doc__
+    )
+    add_arguments(parser)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `fuzz` to `parser`."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both", help="default: both")
+    parser.add_argument("--sequences", type=int, default=1000, help="how many programs (default: 1000)")
+    parser.add_argument("--length", type=int, default=30, help="operations a program (default: 30)")
+    parser.add_argument("--seed", type=int, default=1, help="of the random programs (default: 1)")
+    parser.add_argument("--vmrun", type=float, default=0.05, help="share of world switches (default: 0.05)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command; 1 when there was a difference."""
+    names = list(ENGINES) if arguments.engine == "both" else [arguments.engine]
+    found = 0
+    for name in names:
+        engine = ENGINES[name]
+        generator = Generator(arguments.seed, vmrun=arguments.vmrun)
+        bar = _bar(name, arguments.sequences)
+        try:
+            report = fuzz(engine, generator, arguments.sequences, arguments.length, None, bar)
+            for finding in report.findings[:3]:
+                print(show(shrink(engine, finding), name))
+        except EmulatorError as error:
+            print(error, file=sys.stderr)
+            return 1
+        rate = report.operations / max(report.seconds, 0.001)
+        print(
+            f"{name}: {report.sequences} programs, {report.operations} operations, {report.switches} VMRUNs "
+            f"compared in {report.seconds:.1f} s ({rate:,.0f}/s): {len(report.findings)} differ"
+        )
+        found += len(report.findings)
+    return 1 if found else 0
+
+
+def _bar(name: str, total: int) -> Callable[[int, int], None]:
+    def show_progress(done: int, found: int) -> None:
+        if sys.stderr.isatty():
+            filled = 40 * done // max(total, 1)
+            line = f"\r{name} [{'#' * filled:40}] {done}/{total}, {found} differ"
+            print(line, end="\n" if done >= total else "", file=sys.stderr, flush=True)
+
+    return show_progress
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `fuzz` with the arguments `argv`."""
+    parser = argparse.ArgumentParser(prog="python -m svmlib fuzz", description=__doc__)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))

@@ -1,0 +1,174 @@
+"""What a program came to: an entry for each operation and the state at the end; and how two are compared."""
+
+from functools import cache
+from struct import Struct
+from typing import NamedTuple
+
+from ..registers import REGISTERS
+from ..vmcb import CONTROL
+from . import layout as at
+from .programs import Operation, Program, flat
+from .rom import Batch
+from .runtime import DONE, STATE_BYTES
+
+
+class EmulatorError(RuntimeError):
+    """An emulator that is missing, of another version, or that did not come to the end."""
+
+
+#: vector + 1 or 0, error code, result: as logged for each operation.
+ENTRY = Struct("<IIQ")
+
+#: The words that the state begins with.
+WORDS = (
+    *("RFLAGS", "CR0", "CR2", "CR3", "CR4", "DR6", "DR7"),
+    *("CS.selector", "SS.selector", "DS.selector", "ES.selector"),
+    *("EFER", "TSC_AUX", "VM_HSAVE_PA", "GIF"),
+)
+PAGES = dict(zip(("HOST", "GUEST", "SPARE", "VMCB"), at.POOL, strict=True))
+
+_FAULTS = {6: "#UD", 8: "#DF", 10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF"}
+
+
+class Outcome(NamedTuple):
+    """The bytes that the runtime leaves of one program."""
+
+    state: bytes
+    entries: bytes
+    #: The operations that were executed, where it is known: not those of a guest whose VMRUN was refused.
+    done: Program = ()
+
+
+class Difference(NamedTuple):
+    """Where two outcomes differ: at an operation (its number), or at the end (None) in a field."""
+
+    step: int | None
+    what: str
+    left: str
+    right: str
+
+
+def from_log(log: bytes, batch: Batch) -> list[Outcome]:
+    """Cut the log of `batch` into outcomes; EmulatorError when it does not say that it is complete."""
+    if int.from_bytes(log[:8], "little") != DONE:
+        raise EmulatorError("the log has no end mark: the runtime did not come to the end of its programs")
+    return [
+        Outcome(log[place : place + STATE_BYTES], log[place + STATE_BYTES : place + length])
+        for place, length in batch.slots
+    ]
+
+
+@cache
+def fields() -> dict[str, tuple[int, int]]:
+    """Field of the state -> (offset, bytes)."""
+    places = {name: (8 * n, 8) for n, name in enumerate(WORDS)}
+    place = 8 * len(WORDS)
+    for table in ("GDTR", "IDTR"):
+        places |= {f"{table}.limit": (place, 2), f"{table}.base": (place + 2, 8)}
+        place += 16
+    for start, end in ((0x440, 0x4A0), (0x600, 0x640)):
+        places |= _save_area("", place, start, end)
+        place += end - start
+    for page in PAGES:
+        bits = CONTROL["EXITCODE"][1]
+        places[f"{page}[EXITCODE]"] = (place, bits // 8)
+        place += 8
+        places |= _save_area(page, place, at.SAVE_AREA, at.SAVE_END)
+        place += at.SAVE_END - at.SAVE_AREA
+    places |= {f"GDT+{n:#x}": (place + n, 8) for n in range(0, at.TABLES_BYTES, 8)}
+    return places
+
+
+def _save_area(page: str, place: int, start: int, end: int) -> dict[str, tuple[int, int]]:
+    return {
+        (f"{page}[{name}]" if page else name): (place + row.vmcb - start, row.bits // 8)
+        for name, row in REGISTERS.items()
+        if row.vmcb is not None and start <= row.vmcb < end and (page or row.carrier == "VMSAVE")
+    }
+
+
+#: Bits that are compared where it is not all of them, and why not.
+MASKS: dict[str, tuple[int, str]] = {
+    "RFLAGS": (0x200, "the runtime's own code changes the arithmetic flags; IF is compared"),
+    "TR.attrib": (0xFFD, "the busy bit as VMSAVE shows it: linux-svm-c-2025 says hardware may not expose it"),
+}
+for _page in PAGES:
+    MASKS |= {
+        f"{_page}[TR.attrib]": (0xFFD, "as TR.attrib"),
+        f"{_page}[RFLAGS]": (0x200, "as RFLAGS"),
+        f"{_page}[RIP]": (0, "where the guest's code lies is the runtime's business"),
+        f"{_page}[RSP]": (0, "as RIP"),
+        f"{_page}[RAX]": (0, "a scratch register of the runtime"),
+    }
+#: What is compared of a segment register that is not present: the selector, the base, and that it is not.
+_PRESENT = 0x80
+
+
+@cache
+def _mask() -> int:
+    mask = bytearray(STATE_BYTES)
+    for name, (offset, size) in fields().items():
+        bits = MASKS[name][0] if name in MASKS else -1
+        mask[offset : offset + size] = (bits & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+    return int.from_bytes(mask, "little")
+
+
+def decode(state: bytes) -> dict[str, int]:
+    """The state as fields, with what is not compared masked away."""
+    values = {
+        name: int.from_bytes(state[place : place + size], "little") & MASKS.get(name, (-1, ""))[0]
+        for name, (place, size) in fields().items()
+    }
+    for name, value in values.items():
+        if name.rstrip("]").endswith(".attrib") and not value & _PRESENT:
+            values[name] = 0
+            limit = name.replace("attrib", "limit")
+            if limit in values:
+                values[limit] = 0
+            base = name.replace("attrib", "base")
+            if "LDTR" in name:
+                values[base] = 0
+    return values
+
+
+def same(left: Outcome, right: Outcome) -> bool:
+    """Whether the outcomes are the same to the bit, but for what MASKS leaves out."""
+    if left.entries != right.entries:
+        return False
+    if left.state == right.state:
+        return True
+    number = int.from_bytes
+    return not (number(left.state, "little") ^ number(right.state, "little")) & _mask()
+
+
+def differences(program: Program, left: Outcome, right: Outcome) -> list[Difference]:
+    """Where two outcomes of `program` differ, in the order of its operations, then in the state."""
+    if same(left, right):
+        return []
+    found = []
+    done = left.done or tuple(flat(program))
+    pairs = zip(done, ENTRY.iter_unpack(left.entries), ENTRY.iter_unpack(right.entries), strict=False)
+    for index, (operation, one, other) in enumerate(pairs):
+        if one != other:
+            found.append(Difference(index, label(operation), entry(*one), entry(*other)))
+    ours, theirs = decode(left.state), decode(right.state)
+    found += [
+        Difference(None, name, f"{ours[name]:#x}", f"{theirs[name]:#x}")
+        for name in ours
+        if ours[name] != theirs[name]
+    ]
+    return found
+
+
+def entry(vector: int, code: int, result: int) -> str:
+    """An entry of the log in words."""
+    if not vector:
+        return f"{result:#x}"
+    fault = _FAULTS.get(vector - 1, f"vector {vector - 1}")
+    return f"{fault}({code:#x})"
+
+
+def label(operation: Operation) -> str:
+    """An operation on one line; a guest's program is left out."""
+    parts = [part for part in operation if isinstance(part, str | int)]
+    return " ".join(part if isinstance(part, str) else f"{part:#x}" for part in parts)
