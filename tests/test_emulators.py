@@ -421,9 +421,9 @@ class TestEmulators:
     @on_both
     def test_a_triple_fault_is_an_error(self, emulator, monkeypatch):
         rom = bytearray(Batch([[]]).rom())
-        rom[-16:-13] = b"\x0f\x0b\x90"  # the reset vector: ud2, and no table of interrupts
+        rom[-16:-9] = b"\x2e\x0f\x01\x1e\x00\x02\xcc"  # lidt cs:[0x200], which is zero; int3
         monkeypatch.setattr(Batch, "rom", lambda self: bytes(rom))
-        with pytest.raises(EmulatorError):
+        with pytest.raises(EmulatorError, match=r"triple fault|3rd \(13\) exception"):
             emulator.run([[]], timeout=20)
 
 

@@ -61,9 +61,11 @@ def _boot(batch: Batch, timeout: float) -> list[Outcome]:
             done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=timeout)
         except subprocess.TimeoutExpired:
             raise EmulatorError(f"QEMU was still running after {timeout:.0f} s") from None
+        if done.returncode == 0:
+            raise EmulatorError("QEMU's machine was reset before the end of its programs: a triple fault")
         if done.returncode != _FINISHED:
-            last = done.stderr.strip().splitlines()[-1:] or ["it said nothing: a triple fault resets it"]
-            raise EmulatorError(f"QEMU ended with status {done.returncode}: {last[0]}")
+            said = [line for line in done.stderr.splitlines() if "warning:" not in line]
+            raise EmulatorError(f"QEMU ended with status {done.returncode}: {' '.join(said[-1:])}")
         with ram.open("rb") as file:
             file.seek(at.LOG)
             return from_log(file.read(batch.log_size), batch)
