@@ -105,7 +105,7 @@ def fuzz(
     sequences: int,
     size: int,
     functions: Mapping[str, Function] | None = None,
-    progress: Callable[[int, int], None] = lambda done, found: None,
+    progress: Callable[[int], object] = lambda programs: None,
 ) -> Report:
     """Compare `sequences` programs of `size` operations; an interrupt ends it early, report and all."""
     start = time.monotonic()
@@ -118,7 +118,7 @@ def fuzz(
             done += len(programs)
             operations += sum(map(length, programs))
             switches += sum(_is_switch(operation) for program in programs for operation in program)
-            progress(done, len(findings))
+            progress(len(programs))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
     return Report(done, operations, switches, time.monotonic() - start, findings)
@@ -158,14 +158,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; 1 when there was a difference."""
+    from tqdm import tqdm
+
     names = list(ENGINES) if arguments.engine == "both" else [arguments.engine]
     found = 0
     for name in names:
         engine = ENGINES[name]
         generator = Generator(arguments.seed, vmrun=arguments.vmrun)
-        bar = _bar(name, arguments.sequences)
         try:
-            report = fuzz(engine, generator, arguments.sequences, arguments.length, None, bar)
+            # No bar where nobody watches: disable=None is tqdm's word for that.
+            with tqdm(total=arguments.sequences, desc=name, unit="program", disable=None) as bar:
+                report = fuzz(engine, generator, arguments.sequences, arguments.length, progress=bar.update)
             for finding in report.findings[:3]:
                 print(show(shrink(engine, finding), name))
         except EmulatorError as error:
@@ -178,16 +181,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
         found += len(report.findings)
     return 1 if found else 0
-
-
-def _bar(name: str, total: int) -> Callable[[int, int], None]:
-    def show_progress(done: int, found: int) -> None:
-        if sys.stderr.isatty():
-            filled = 40 * done // max(total, 1)
-            line = f"\r{name} [{'#' * filled:40}] {done}/{total}, {found} differ"
-            print(line, end="\n" if done >= total else "", file=sys.stderr, flush=True)
-
-    return show_progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,7 +10,6 @@ from .programs import Operation, Program, length
 from .runtime import APIC_VECTOR, STATE_BYTES, USER_VECTOR, kernel
 
 _ENTRY_BYTES = 16
-_RECORD_BYTES = 32
 _MASK64 = (1 << 64) - 1
 #: Operations that fit in one ROM: Bochs takes 2 MiB at the most.
 ROM_OPERATIONS = 58_000

@@ -12,7 +12,6 @@ from .msr import require_ring0
 
 _LDT_TYPE = 0x2
 _TSS_AVAILABLE = 0x9
-_TSS_BUSY = 0xB
 
 
 def swapgs(p: Processor) -> None:

@@ -75,7 +75,6 @@ class _Thread:
     """A user thread that runs a vCPU: where it is loaded, and the guest's registers that KVM keeps for it."""
 
     def __init__(self, machine: "Machine", number: int):
-        self.number = number
         self.task: Task = task(machine.host, number, machine.memory)
         self.states = guest.states(machine.host.seed, number)
         self.registers = guest.registers(machine.host.seed, number)
@@ -102,7 +101,6 @@ class Machine:
 
     def __init__(self, path: Any, host: Host):
         """Boot `host`.  PathError where `path` lacks a function; see svmlib.paths for what a path is."""
-        self.path = path
         self.functions = functions_of(path)
         self.host = host
         self.trace = Trace()
