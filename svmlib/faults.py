@@ -1,5 +1,11 @@
 """What stops an instruction: a fault, and the shutdown when no handler can run."""
 
+#: Exceptions by the manual's name, and their vectors.
+VECTORS = {
+    "#DE": 0, "#DB": 1, "#BP": 3, "#OF": 4, "#BR": 5, "#UD": 6, "#NM": 7, "#DF": 8, "#TS": 10, "#NP": 11,
+    "#SS": 12, "#GP": 13, "#PF": 14, "#MF": 16, "#AC": 17, "#MC": 18, "#XF": 19,
+}  # fmt: skip
+
 
 class Fault(Exception):
     """An exception the processor raises: its vector as the manual writes it, an error code, and why.

@@ -18,14 +18,15 @@ _MASK64 = (1 << 64) - 1
 _WORD = Struct("<Q")
 
 
-def is_canonical(address: int) -> bool:
-    """Whether bits 63 to 47 of the 64-bit `address` are alike, as four-level paging demands."""
-    return (address >> 47) in (0, 0x1FFFF)
+def is_canonical(address: int, bits: int = 48) -> bool:
+    """Whether the bits from the highest of `bits` on are alike: 48 with four-level paging, 57 with five."""
+    return (address >> bits - 1) in (0, (1 << 65 - bits) - 1)
 
 
-def canonical(address: int) -> int:
-    """Sign-extend `address` from bit 47, as VMLOAD does with a base."""
-    return ((address & 0xFFFF_FFFF_FFFF) ^ (1 << 47)) - (1 << 47) & _MASK64
+def canonical(address: int, bits: int = 48) -> int:
+    """Sign-extend `address` from the highest of its low `bits`, as VMLOAD does with a base."""
+    sign = 1 << bits - 1
+    return ((address & (sign * 2 - 1)) ^ sign) - sign & _MASK64
 
 
 class Memory:
@@ -65,10 +66,11 @@ class Memory:
         page[offset : offset + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
         return old
 
-    def translate(self, linear: int, size: int = 8) -> int:
+    def translate(self, linear: int, size: int = 8, access: int = 0) -> int:
         """Return the physical address behind the kernel's `linear` address.
 
         Raises #GP(0) for a non-canonical address and #PF for one outside the direct map, or across a page.
+        `access` is the #PF's error code: 2 for a write, 4 for one at CPL 3, both, or 0.
         """
         pa = linear - DIRECT_MAP
         if 0 <= pa <= self.size - size and pa % PAGE <= PAGE - size:
@@ -78,4 +80,4 @@ class Memory:
         if 0 <= pa <= self.size - size:
             why = f"{size} bytes at {linear:#x} cross a page; the model keeps accesses inside one"
             raise Fault("#GP", why, 0)
-        raise Fault("#PF", f"nothing is mapped at {linear:#x}", 0, linear)
+        raise Fault("#PF", f"nothing is mapped at {linear:#x}", access, linear)

@@ -25,8 +25,8 @@ class Register(NamedTuple):
     #: The name of its MSR (the manual's, without blanks) and the number, or "" and None.
     msr_name: str
     msr: int | None
-    #: What WRMSR does with a value: "any", "canonical", "low32", "page", "efer", "pat", or "" where there is
-    #: no MSR.  SPEC_CTRL, DEBUGCTL and XSS have reserved bits: there "any" is a simplification.
+    #: What WRMSR does with a value: "any", "canonical", "low32", "sysenter", "page", "efer", "pat", "vm_cr",
+    #: or "" where there is no MSR.  SPEC_CTRL, DEBUGCTL and XSS have reserved bits: there "any" simplifies.
     write: str
     #: Ids of data/sources.csv, separated by blanks.
     source: str

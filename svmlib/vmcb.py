@@ -1,4 +1,4 @@
-"""The VMCB page byte for byte: which registers lie where, and how to read and write them there."""
+"""The VMCB page byte for byte: which registers lie where, and how to read, write and print them there."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,7 +7,8 @@ from struct import Struct
 
 from .data import rows
 from .memory import Memory
-from .registers import REGISTERS, Register, register
+from .registers import REGISTERS, Register, carried_by, register
+from .trace import Trace
 
 _CODES = {8: "B", 16: "H", 32: "I", 64: "Q"}
 
@@ -103,3 +104,65 @@ class Vmcb:
         """Store `value`; OverflowError when the field is too narrow for it."""
         offset, size = self._place(name)
         self.page[offset : offset + size] = value.to_bytes(size, "little")
+
+    def __repr__(self) -> str:
+        """Print the page as a table: the control area's fields that are not zero, then the save area."""
+        lines = [f"VMCB at {self.pa:#x}", "control area"]
+        lines += [f"  {at:#05x}  {name:16} {self._control(name)}" for name, at in _SHOWN if self[name]]
+        lines += ["save area            selector attrib limit    base"]
+        segments = [name.removesuffix(".base") for name in REGISTERS if name.endswith(".base")]
+        for name in segments:
+            parts = [self._part(name, part, width) for part, width in _PARTS]
+            lines.append(f"  {_offset(REGISTERS[f'{name}.limit']) & ~0xF:#05x}  {name:10} {' '.join(parts)}")
+        rest = [row for row in REGISTERS.values() if row.vmcb is not None and "." not in row.name]
+        lines += [f"  {row.vmcb:#05x}  {row.name:12} {self[row.name]:#x}" for row in rest if self[row.name]]
+        return "\n".join(lines)
+
+    def _control(self, name: str) -> str:
+        if name != "INTERCEPTS":
+            return f"{self[name]:#x}"
+        bits = self[name]
+        return " ".join(_INTERCEPTS.get(bit, f"{bit:#x}") for bit in range(160) if bits >> bit & 1)
+
+    def _part(self, segment: str, part: str, width: int) -> str:
+        name = f"{segment}.{part}"
+        shown = f"{self[name]:0{REGISTERS[name].bits // 4}x}" if name in REGISTERS else ""
+        return shown.ljust(width)
+
+    def hex_map(self, trace: Trace) -> str:
+        """Print the bytes that the last VMSAVE of `trace` into this page wrote, by row of sixteen.
+
+        A byte that it left alone is two dots; one that it changed has a star behind it.  The line's end names
+        the registers.  A sentence instead where no VMSAVE wrote here.
+        """
+        for step in reversed(trace[:]):
+            if step.event == "VMSAVE" and step.memory and step.memory[0][0] & ~0xFFF == self.pa:
+                ((first, old, new),) = step.memory
+                break
+        else:
+            return f"No VMSAVE wrote to the page at {self.pa:#x}."
+        owner = {
+            _offset(row) + n: name.partition(".")[0]
+            for name in carried_by("VMSAVE")
+            for row in (REGISTERS[name],)
+            for n in range(row.bits // 8)
+        }
+        start = first - self.pa
+        lines = []
+        for line in range(start & ~0xF, start + len(new), 16):
+            names = list(dict.fromkeys(owner[at] for at in range(line, line + 16) if at in owner))
+            if names:
+                cells = [
+                    f"{new[at - start]:02x}" + ("*" if new[at - start] != old[at - start] else " ")
+                    if at in owner
+                    else ".. "
+                    for at in range(line, line + 16)
+                ]
+                lines.append(f"{line:#05x} {''.join(cells)} {' '.join(names)}")
+        return "\n".join(lines)
+
+
+#: The control area's fields in the order of their offsets; the words of INTERCEPTS are shown in it.
+_SHOWN = tuple((name, at) for name, (at, _) in CONTROL.items() if not name.startswith("INTERCEPT_"))
+_INTERCEPTS = {int(row["exitcode"], 16): row["name"] for row in rows("exitcodes")}
+_PARTS = (("selector", 8), ("attrib", 6), ("limit", 8), ("base", 16))

@@ -263,8 +263,8 @@ class TestRecord:
 def _wrapped(name, after):
     """A mutation: the operation as it is, then `after` on the machine."""
 
-    def mutate(functions):
-        inner = functions[name]
+    def mutate(model):
+        inner = model.functions[name]
 
         def function(p, *operands):
             before = dict(p.regs)
@@ -272,7 +272,7 @@ def _wrapped(name, after):
             after(p, before, *operands)
             return result
 
-        return dict(functions) | {name: function}
+        return model._replace(functions=dict(model.functions) | {name: function})
 
     return mutate
 
@@ -299,13 +299,13 @@ def _all_bits(p, before, msr, value):
         p.regs["STAR"] = value & 0xFFFF_FFFF
 
 
-def _order(functions):
+def _order(model):
     def vmsave(p, pa):
         if p.regs["CPL"]:
             raise reference.Fault("#GP", "CPL first", 0)
-        functions["vmsave"](p, pa)
+        model.functions["vmsave"](p, pa)
 
-    return dict(functions) | {"vmsave": vmsave}
+    return model._replace(functions=dict(model.functions) | {"vmsave": vmsave})
 
 
 MUTATIONS = {
@@ -331,10 +331,10 @@ def test_the_record_finds_a_planted_mistake(mutation):
     assert recorded_differences(lambda name: MUTATIONS[mutation](profile(name)))
 
 
-def pretended(functions, name="qemu72"):
-    """An engine that is the model itself, with other functions."""
+def pretended(model, name="qemu72"):
+    """An engine that is the model itself, behaving as `model` says."""
     return SimpleNamespace(
-        PROFILE=name, run=lambda programs, timeout=0: [reference.run(p, functions) for p in programs]
+        PROFILE=name, run=lambda programs, timeout=0: [reference.run(p, model) for p in programs]
     )
 
 

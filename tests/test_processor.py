@@ -13,7 +13,8 @@ from svmlib.memory import DIRECT_MAP
 INSTRUCTIONS = {
     "rdmsr", "wrmsr", "vmload", "vmsave", "vmrun", "clgi", "stgi", "cli", "sti", "swapgs", "rdfsbase",
     "rdgsbase", "wrfsbase", "wrgsbase", "mov_from_sreg", "mov_to_sreg", "sldt", "lldt", "str", "ltr", "load",
-    "store", "load_gs", "store_gs",
+    "store", "load_gs", "store_gs", "vmmcall", "invlpga", "skinit", "lgdt", "lidt", "sgdt", "sidt",
+    "mov_from_cr", "mov_to_cr", "mov_from_dr", "mov_to_dr", "syscall", "sysret", "iret", "rdtscp", "rdpid",
 }  # fmt: skip
 
 
@@ -145,9 +146,13 @@ def test_a_stack_that_is_not_mapped_is_a_page_fault():
 
 def test_a_processor_prints_the_lines_of_an_oops():
     p = processor(**{"FS.base": 0x7F00, "FS.selector": 0x63, "KernelGSBase": 0x42, "TR.selector": 0x40,
-                     "CR4": PAE | FSGSBASE, "RFLAGS": 0x202})  # fmt: skip
+                     "CR4": PAE | FSGSBASE, "RFLAGS": 0x202, "RIP": 0x1234, "CS.selector": 0x10})  # fmt: skip
     text = repr(p)
-    assert text.startswith("CPU 0  GIF 1  IF 1  CPL 0  (host)\n")
-    assert "FS  0000000000007f00(0063)" in text
-    assert "knlGS 0000000000000042" in text
-    assert "EFER 0000000000001501" in text
+    assert text.startswith("CPU 0  GIF 1  IF 1  CPL 0  (host)\nRIP: 0010:0000000000001234\n")
+    assert "\nRAX: 0000000000000000 RBX: " in text
+    assert "\nFS:  0000000000007f00(0063) GS:0000000000000000(0000) knlGS:0000000000000042\n" in text
+    assert "EFER: 0000000000001501" in text
+    assert "DR0" not in text
+    assert all(len(line) <= 80 for line in text.splitlines())
+    p.regs["DR1"] = 5
+    assert repr(p).endswith("DR3: 0000000000000000 DR6: 0000000000000000 DR7: 0000000000000000")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from machines import CANONICAL, NOT_CANONICAL, cpu, processor
+from machines import CANONICAL, FSGSBASE, NOT_CANONICAL, PAE, PAGE, cpu, processor
 from svmlib.data import FOLDER, rows
 from svmlib.faults import Fault
 from svmlib.registers import BY_MSR, MSR, REGISTERS, carried_by, register
@@ -44,9 +44,12 @@ MSRS = {
     "STAR": (0xC000_0081, "any"), "LSTAR": (0xC000_0082, "canonical"), "CSTAR": (0xC000_0083, "canonical"),
     "SFMASK": (0xC000_0084, "low32"), "FS_BASE": (0xC000_0100, "canonical"),
     "GS_BASE": (0xC000_0101, "canonical"), "KERNEL_GS_BASE": (0xC000_0102, "canonical"),
-    "TSC_AUX": (0xC000_0103, "low32"), "SYSENTER_CS": (0x174, "low32"), "SYSENTER_ESP": (0x175, "low32"),
-    "SYSENTER_EIP": (0x176, "low32"), "VM_HSAVE_PA": (0xC001_0117, "page"), "EFER": (0xC000_0080, "efer"),
+    "TSC_AUX": (0xC000_0103, "low32"), "SYSENTER_CS": (0x174, "low32"), "SYSENTER_ESP": (0x175, "sysenter"),
+    "SYSENTER_EIP": (0x176, "sysenter"), "VM_HSAVE_PA": (0xC001_0117, "page"), "EFER": (0xC000_0080, "efer"),
     "PAT": (0x277, "pat"), "SPEC_CTRL": (0x48, "any"), "DEBUGCTL": (0x1D9, "any"), "XSS": (0xDA0, "any"),
+    "DR0_ADDR_MASK": (0xC001_1027, "low32"), "DR1_ADDR_MASK": (0xC001_1019, "low32"),
+    "DR2_ADDR_MASK": (0xC001_101A, "low32"), "DR3_ADDR_MASK": (0xC001_101B, "low32"),
+    "FRED_RSP0": (0x1CC, "canonical"), "VM_CR": (0xC001_0114, "vm_cr"),
 }  # fmt: skip
 _EFER = 1 << 12 | 1 << 8 | 1 << 10 | 1
 # rule -> values written and what the register then holds (None: #GP(0)).
@@ -55,6 +58,7 @@ RULES = {
     "canonical": [*((v, v) for v in CANONICAL), *((v, None) for v in NOT_CANONICAL)],
     "low32": [(0, 0), (0xFFFF_FFFF, 0xFFFF_FFFF), (0x1_0000_0000, 0), ((1 << 64) - 1, 0xFFFF_FFFF),
               (0x8000_1234_89AB_CDEF, 0x89AB_CDEF)],
+    "sysenter": [(0, 0), (0xFFFF_FFFF, 0xFFFF_FFFF), ((1 << 64) - 1, 0xFFFF_FFFF), (1 << 47, 0)],
     "page": [(0, 0), (0x1000, 0x1000), ((1 << 40) - 4096, (1 << 40) - 4096), (0x800, None), (0x1001, None),
              (1 << 40, None), (1 << 63, None)],
     "efer": [(_EFER, _EFER), (_EFER & ~1, _EFER & ~1), (_EFER | 1 << 11, _EFER | 1 << 11),
@@ -63,6 +67,7 @@ RULES = {
              (_EFER | 1 << 63, None)],
     "pat": [(0x0007040600070406, 0x0007040600070406), (0, 0), (0x0107_0106_0504_0100, 0x0107_0106_0504_0100),
             (0x02, None), (0x03 << 24, None), (0x08 << 56, None)],
+    "vm_cr": [(0, 0), (1 << 3, 1 << 3), (1 << 4, None), (1 << 5, None), (1 << 63, None)],
 }  # fmt: skip
 
 
@@ -116,6 +121,7 @@ WRITES = [
 @pytest.mark.parametrize("name,value,held", WRITES)
 def test_wrmsr_accepts_cuts_or_refuses_a_value_by_the_rule_of_its_register(name, value, held):
     c, p = cpu()
+    p.features = p.features.but(fred=True)
     number = MSRS[name][0]
     row = BY_MSR[number]
     before = p.regs[row.name]
@@ -137,7 +143,55 @@ def test_lme_can_change_while_paging_is_off():
     assert p.regs["EFER"] == 1 << 12 | 1 << 10  # LMA is not software's to write
 
 
-@pytest.mark.parametrize("number", [0, 0x10, 0x1B, 0xC000_0105, 0xC001_0114, 1 << 32, -1, "LSTAR", None])
+@pytest.mark.parametrize("features,options,write,held", [
+    ({}, {}, 1 << 40 | 5, 5),
+    ({"sysenter32": False}, {}, 1 << 40 | 5, 1 << 40 | 5),
+    ({"sysenter32": False}, {}, 1 << 47, None),
+    ({}, {"sysenter_canonical": True}, 1 << 47, None),
+    ({}, {"sysenter_raw": True}, 1 << 47, 1 << 47),
+])  # fmt: skip
+def test_the_sysenter_msrs_are_amd_s_of_32_bits_or_intel_s(features, options, write, held):
+    for number in (MSR.SYSENTER_ESP, MSR.SYSENTER_EIP):
+        c, p = cpu()
+        p.features, p.options = p.features.but(**features), p.options.but(**options)
+        if held is None:
+            with pytest.raises(Fault, match="is not canonical"):
+                c.wrmsr(number, write)
+        else:
+            c.wrmsr(number, write)
+            assert c.rdmsr(number) == held
+
+
+def test_with_five_level_paging_an_address_is_canonical_from_bit_56():
+    c, p = cpu(CR4=PAE | FSGSBASE | 1 << 12)
+    wide = 0x00AB_0000_0000_0000
+    with pytest.raises(Fault, match="bits 63 to 47"):
+        c.wrmsr(MSR.LSTAR, wide)
+    p.features = p.features.but(la57=True)
+    for write in (lambda: c.wrmsr(MSR.LSTAR, wide), lambda: c.wrgsbase(wide), lambda: c.lgdt(0x7F, wide)):
+        write()
+    with pytest.raises(Fault, match="bits 63 to 56"):
+        c.wrfsbase(1 << 56)
+    for name in ("FS.base", "KernelGSBase", "LSTAR"):
+        p.regs[name] = wide
+    c.vmsave(PAGE)
+    c.vmload(PAGE)
+    assert (p.regs["FS.base"], p.regs["KernelGSBase"]) == (wide, wide)
+    p.regs["CR4"] &= ~(1 << 12)
+    c.vmload(PAGE)
+    assert (p.regs["FS.base"], p.regs["LSTAR"]) == (0, wide)
+
+
+def test_a_locked_vm_cr_keeps_svmdis_and_svmdis_keeps_svme_off():
+    c, _ = cpu(EFER=1 << 8 | 1 << 10)
+    c.wrmsr(MSR.VM_CR, 1 << 4 | 1 << 3)
+    with pytest.raises(Fault, match="SVMDIS keeps SVME"):
+        c.wrmsr(MSR.EFER, 1 << 12 | 1 << 8)
+    c.wrmsr(MSR.VM_CR, 0)
+    assert c.rdmsr(MSR.VM_CR) == 1 << 4 | 1 << 3
+
+
+@pytest.mark.parametrize("number", [0, 0x10, 0x1B, 0xC000_0105, 0x1CC, 1 << 32, -1, "LSTAR", None])
 def test_an_unknown_msr_is_a_general_protection_fault_that_names_it(number):
     c, _ = cpu()
     named = f"{number:#x}" if isinstance(number, int) else repr(number)

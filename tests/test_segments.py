@@ -110,7 +110,7 @@ def test_a_null_selector_keeps_its_rpl_and_clears_the_base_where_the_cpu_does(na
 
 def test_an_older_cpu_keeps_base_and_limit_behind_a_null_selector():
     c, p = gdt()
-    p.null_clears_base = False
+    p.features = p.features.but(null_clears_base=False)
     c.mov_to_sreg("FS", 0)
     assert parts(p, "FS") == [0, 0, 0x99, 0x1111_0000_0000]
 
@@ -136,12 +136,74 @@ def test_selector_4_is_the_ldt_s_first_entry_and_not_null():
     assert parts(p, "GS") == [7, 0xCF3, 0xFFF, 0x1000]
 
 
-@pytest.mark.parametrize("register", ["DS", "CS", "fs", None])
-def test_mov_moves_fs_and_gs_here_and_says_so_of_others(register):
+@pytest.mark.parametrize("register", ["TR", "fs", None])
+def test_a_register_that_is_no_segment_register_is_answered_with_those_there_are(register):
     c, _ = gdt()
     for issue in (lambda: c.mov_from_sreg(register), lambda: c.mov_to_sreg(register, 0)):
-        with pytest.raises(KeyError, match=f"no segment register {register!r} here; MOV moves FS or GS"):
+        with pytest.raises(
+            KeyError, match=f"no segment register {register!r}; there are ES, CS, SS, DS, FS, GS"
+        ):
             issue()
+
+
+def test_cs_is_read_by_mov_and_never_written():
+    c, p = gdt()
+    p.regs["CS.selector"] = 0x10
+    assert c.mov_from_sreg("CS") == 0x10
+    with pytest.raises(Fault, match="#UD: MOV CS"):
+        c.mov_to_sreg("CS", 0x10)
+
+
+@pytest.mark.parametrize("name", ["DS", "ES"])
+def test_ds_and_es_load_as_fs_does_and_a_null_selector_clears_them_on_any_cpu(name):
+    c, p = gdt()
+    p.features = p.features.but(null_clears_base=False)
+    c.mov_to_sreg(name, FLAT | 3)
+    assert parts(p, name) == [0x2B, 0xCF3, 0xFFFF_FFFF, 0x0123_4567]
+    c.mov_to_sreg(name, 2)
+    assert parts(p, name) == [2, 0, 0, 0]
+
+
+# CPL, selector -> what SS holds, or the fault.
+STACKS = [
+    (0, 0x08, [0x08, 0x893, 0xFFFF_FFFF, 0x2000]),
+    (3, FLAT | 3, [0x2B, 0xCF3, 0xFFFF_FFFF, 0x0123_4567]),
+    (0, 0, [0, 0, 0, 0]),
+    (1, 1, [1, 0, 0, 0]),
+    (0, 1, "#GP(0)"),
+    (3, 3, "#GP(0)"),
+    (0, 0x10, "#GP(0x10)"),  # code
+    (0, 0x09, "#GP(0x8)"),  # RPL 1
+    (3, 0x0B, "#GP(0x8)"),  # DPL 0
+    (0, FLAT, "#GP(0x28)"),  # DPL 3
+    (3, 0x23, "#SS(0x20)"),  # not present
+]
+
+
+@pytest.mark.parametrize("cpl,selector,expected", STACKS)
+def test_ss_wants_a_writable_segment_of_its_own_ring_or_a_null_selector_inside(cpl, selector, expected):
+    c, p = gdt()
+    p.regs["CPL"] = cpl
+    if isinstance(expected, list):
+        c.mov_to_sreg("SS", selector)
+        assert (parts(p, "SS"), p.shadow) == (expected, 1)
+    else:
+        with pytest.raises(Fault) as fault:
+            c.mov_to_sreg("SS", selector)
+        assert str(fault.value).startswith(f"{expected}:")
+
+
+@pytest.mark.parametrize("attrib", [0xCF2, 0xCFA])
+def test_a_segment_s_first_load_sets_the_accessed_bit_in_memory(attrib):
+    c, p = gdt()
+    describe(p, FLAT, attrib, 0xFFFF, 0)
+    c.mov_to_sreg("FS", FLAT | 3)
+    assert p.regs["FS.attrib"] == attrib | 1
+    assert p.memory.read(GDT + FLAT + 5, 1) == attrib & 0xFF | 1
+    ((pa, old, new),) = p.trace[-1].memory
+    assert (pa, old[0], new[0]) == (GDT + FLAT + 5, attrib & 0xFF, attrib & 0xFF | 1)
+    c.mov_to_sreg("FS", FLAT | 3)
+    assert p.trace[-1].memory == ()
 
 
 @pytest.mark.parametrize("selector", [None, "0x28", 2.0])

@@ -110,16 +110,16 @@ def test_what_waits_for_gif_comes_at_stgi_once_and_after_it():
 _LONG = {"EFER": SVME | LME, "CR0": PG | PE, "CR4": PAE}
 ILLEGAL = [
     ({"EFER": LME | LMA}, "EFER.SVME is clear"),
-    ({"EFER": SVME | 1 << 1}, "EFER has the reserved bits 0x2"),
-    ({"EFER": SVME | 1 << 9}, "EFER has the reserved bits 0x200"),
-    ({"EFER": SVME | 1 << 16}, "EFER has the reserved bits 0x10000"),
-    ({"EFER": SVME | 1 << 63}, "EFER has the reserved bits"),
+    ({"EFER": SVME | 1 << 1}, "EFER has reserved bits"),
+    ({"EFER": SVME | 1 << 9}, "EFER has reserved bits"),
+    ({"EFER": SVME | 1 << 16}, "EFER has reserved bits"),
+    ({"EFER": SVME | 1 << 63}, "EFER has reserved bits"),
     ({"INTERCEPT_WORD4": 0}, "VMRUN is not intercepted"),
     ({"INTERCEPT_WORD4": 0xFFFF_FFFE}, "VMRUN is not intercepted"),
     ({"ASID": 0}, "ASID is 0"),
     *[({name: 1 << bit | rest}, rf"{name}\[63:32\] is not zero") for bit in (32, 47, 63)
       for name, rest in (("CR0", PG | PE), ("CR4", PAE), ("DR6", 0), ("DR7", 0x400))],
-    *[({"CR4": PAE | 1 << bit}, f"CR4 has the reserved bits {1 << bit:#x}") for bit in (12, 13, 19, 24, 31)],
+    *[({"CR4": PAE | 1 << bit}, "CR4 has reserved bits") for bit in (12, 13, 19, 24, 31)],
     ({"CR0": PG | PE | 1 << 29}, "CR0.NW is set without CD"),
     (_LONG | {"CR4": 0}, "long mode without CR4.PAE"),
     (_LONG | {"CR0": PG}, "long mode without CR0.PE"),

@@ -23,6 +23,7 @@ MSRS = {
 }  # fmt: skip
 # semantics.md §1.5.
 CONTROL_AREA = {
+    "INTERCEPTS": 0x000, "IOPM_BASE": 0x040, "MSRPM_BASE": 0x048, "NESTED_CR3": 0x0B0,
     "INTERCEPT_WORD3": 0x00C, "INTERCEPT_WORD4": 0x010, "TSC_OFFSET": 0x050, "ASID": 0x058, "INT_CTL": 0x060,
     "INT_STATE": 0x068, "EXITCODE": 0x070, "EXITINFO1": 0x078, "EXITINFO2": 0x080, "EXITINTINFO": 0x088,
     "MISC_CTL": 0x090, "EVENTINJ": 0x0A8, "MISC_CTL2": 0x0B8, "CLEAN": 0x0C0,
@@ -203,3 +204,36 @@ def test_what_vmrun_and_vmexit_leave_of_a_vmcb_s_vmsave_fields_is_all_of_it():
     svm.vmrun(p, VMCB)
     assert all(vmcb.page[at] == 0xA5 for at in FOOTPRINT)
     assert all(p.regs[name] == 1 for name in carried_by("VMSAVE"))
+
+
+def test_a_vmcb_prints_as_a_table_of_what_is_in_it():
+    p = processor()
+    vmcb = legal_vmcb(p)
+    vmcb["GS.selector"], vmcb["GS.attrib"], vmcb["GS.limit"], vmcb["GS.base"] = 0x2B, 0xCF3, 0xFFFF, 0x7F00
+    vmcb["LSTAR"] = 0xABC
+    lines = repr(vmcb).splitlines()
+    assert lines[0] == f"VMCB at {VMCB:#x}"
+    assert lines[2:4] == ["  0x000  INTERCEPTS       VMRUN", "  0x058  ASID             0x1"]
+    assert "  0x450  GS         002b     0cf3   0000ffff 0000000000007f00" in lines
+    assert [line for line in lines if "GDTR" in line] == [
+        "  0x460  GDTR                       00000000 0000000000000000"
+    ]
+    assert "  0x608  LSTAR        0xabc" in lines
+    assert not any("CSTAR" in line for line in lines)
+
+
+def test_the_hex_map_shows_what_the_last_vmsave_wrote_and_dots_where_it_did_not():
+    c, p = cpu(STAR=0x1234, **{"FS.selector": 0x2B})
+    vmcb = Vmcb(p.memory, PAGE)
+    assert vmcb.hex_map(p.trace) == f"No VMSAVE wrote to the page at {PAGE:#x}."
+    c.vmsave(PAGE)
+    p.regs["STAR"] = 0x5634
+    c.vmsave(PAGE)
+    lines = vmcb.hex_map(p.trace).splitlines()
+    assert len(lines) == len(FOOTPRINT) // 16
+    assert lines[0].startswith("0x440 2b 00 00 ")
+    assert lines[0].endswith(" FS")
+    star = next(line for line in lines if "STAR LSTAR" in line)
+    assert star.startswith("0x600 34 56*00 ")
+    assert not any(line.startswith("0x460") for line in lines)
+    assert all(len(line) <= 80 for line in lines)

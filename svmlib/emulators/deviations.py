@@ -1,7 +1,8 @@
-"""Where an emulator is known to differ from the model: rules of its own, a probe that shows them, and a row.
+"""Where an emulator is known to differ from the model: options or rules, a probe that shows them, and a row.
 
-The rows are data/deviations.csv: what the emulator does, what the model does, and why we think so.  A rule
-wraps the function of an operation; `profile("qemu72")` is the model with all rules of that emulator.
+The rows are data/deviations.csv: what the emulator does, what the model does, and why we think so.  What the
+sources leave open is an option of the model (data/options.csv); what is a plain defect is a rule here, which
+wraps the function of an operation.  `profile("qemu72")` is the model with all that belongs to that emulator.
 
 The module is long because the deviations are many; each is a few lines, and they stand in the table's order.
 """
@@ -10,32 +11,36 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
+from .. import profiles
 from ..faults import Fault
+from ..instructions import legality
+from ..instructions.legality import illegal
 from ..instructions.msr import require_ring0
-from ..instructions.svm import VMEXIT_INVALID, VMRUN_SET, illegal
+from ..instructions.svm import VMRUN_SET
 from ..memory import canonical, is_canonical
 from ..processor import CR0_CD, CR0_NW, CR4_FSGSBASE, CR4_PAE
 from ..registers import BY_MSR, MSR
 from ..vmcb import CONTROL, Vmcb
 from . import layout as at
 from .programs import Program
-from .reference import FUNCTIONS, Function, Machine, exitcode
+from .reference import FUNCTIONS, Function, Machine, Profile, exitcode
 
 #: (machine, the function without this rule, operands) -> what the operation gives.
 Rule = Callable[..., Any]
 
 
 class Deviation(NamedTuple):
-    """The rules of an emulator's that make one row, by operation, and a program that shows them."""
+    """The rules of an emulator's that make one row, by operation, a program that shows them, and options."""
 
     name: str
     engine: str
     rules: Mapping[str, Rule]
     probe: Program
+    #: The options of the engine's profile that are the model's own rules for it.
+    options: tuple[str, ...] = ()
 
 
 _BEYOND = 0x1234_8000_0000_0000
-_SYSENTER = (MSR.SYSENTER_ESP, MSR.SYSENTER_EIP)
 _MASK64 = (1 << 64) - 1
 _EXIT = CONTROL["EXITCODE"][0]
 
@@ -53,20 +58,6 @@ def _sign_extended(p: Machine, go_on: Function) -> None:
     for name in ("FS.base", "GS.base", "LDTR.base", "TR.base", "KernelGSBase"):
         p.regs[name] = canonical(p.regs[name])
     go_on(p)
-
-
-def _raw_sysenter(p: Machine, go_on: Function, msr: int, value: int) -> None:
-    go_on(p, msr, value)
-    if msr in _SYSENTER:
-        p.regs[BY_MSR[msr].name] = value
-
-
-def _canonical_sysenter(p: Machine, go_on: Function, msr: int, value: int) -> None:
-    if msr in _SYSENTER and not is_canonical(value):
-        msr = 0  # there is no such MSR: #GP(0)
-    go_on(p, msr, value)
-    if msr in _SYSENTER:
-        p.regs[BY_MSR[msr].name] = value
 
 
 def _sysenter_cs(p: Machine, go_on: Function, msr: int, value: int) -> None:
@@ -144,28 +135,6 @@ def _whole_access(p: Machine, go_on: Function, address: int, *rest: int) -> int 
     return result
 
 
-def _raw_vmload(p: Machine, go_on: Function, pa: int) -> None:
-    go_on(p, pa)
-    page = Vmcb(p.memory, pa)
-    for name in ("SYSENTER_ESP", "SYSENTER_EIP"):
-        p.regs[name] = page[name]
-
-
-def _extended_vmload(p: Machine, go_on: Function, pa: int) -> None:
-    go_on(p, pa)
-    page = Vmcb(p.memory, pa)
-    for name in ("LSTAR", "CSTAR", "SYSENTER_ESP", "SYSENTER_EIP"):
-        p.regs[name] = canonical(page[name])
-
-
-def _low32(name: str) -> Rule:
-    def rule(p: Machine, go_on: Function, pa: int) -> None:
-        go_on(p, pa)
-        p.regs[name] &= 0xFFFF_FFFF
-
-    return rule
-
-
 def _raw_system_base(p: Machine, go_on: Function, selector: int) -> None:
     """Hide a base that is not canonical from the model, then load it as it is."""
     place = p.regs["GDTR.base"] - at.linear(0) + (selector & 0xFFF8) + 8
@@ -182,36 +151,12 @@ def _raw_system_base(p: Machine, go_on: Function, selector: int) -> None:
     p.regs[name] |= high << 32
 
 
-def _accessed(p: Machine, go_on: Function, segment: str, selector: int) -> None:
-    go_on(p, segment, selector)
-    if selector > 3:
-        table = "LDTR" if selector & 4 else "GDTR"
-        place = p.regs[f"{table}.base"] - at.linear(0) + (selector & 0xFFF8) + 5
-        p.memory.write(place, p.memory.read(place, 1) | 1, 1)
-        p.regs[f"{segment}.attrib"] |= 1
-
-
 def _any_hsave(p: Machine, go_on: Function, msr: int, value: int) -> None:
     if msr == MSR.VM_HSAVE_PA:
         go_on(p, msr, 0)
         p.regs["VM_HSAVE_PA"] = value
     else:
         go_on(p, msr, value)
-
-
-def _debug_registers(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
-    dr6 = p.regs["DR6"]
-    code: int = go_on(p, pa, guest)
-    p.regs["DR6"] = dr6
-    return code
-
-
-def _short_invalid(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
-    go_on(p, pa, guest)
-    page = p.memory.page(pa)
-    if int.from_bytes(page[_EXIT : _EXIT + 8], "little") == VMEXIT_INVALID:
-        page[_EXIT + 4 : _EXIT + 8] = bytes(4)
-    return exitcode(p)
 
 
 def _refused(p: Machine, pa: int) -> bool:
@@ -227,7 +172,7 @@ def _host_stored(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
         VMRUN_SET.write(vmcb.page, VMRUN_SET.values(p.regs))
         # EFER is loaded by the time these two are looked at, the last of all.
         rest = stored | {"CR4": stored["CR4"] | CR4_PAE, "CR0": stored["CR0"] & ~CR0_NW}
-        if not illegal(rest, vmcb["INTERCEPT_WORD4"], vmcb["ASID"]):
+        if not illegal(legality.Vmcb(rest, legality.control(vmcb.page)), p.options):
             vmcb["EFER"] = stored["EFER"]
     return code
 
@@ -243,17 +188,6 @@ def _loaded_then_refused(p: Machine, go_on: Function, pa: int, guest: Program) -
         else:
             p.regs["CR2"] = vmcb["CR2"]
     return code
-
-
-def _keep_cr2(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
-    p.kept["CR2"] = p.regs["CR2"]
-    code: int = go_on(p, pa, guest)
-    return code
-
-
-def _own_cr2(p: Machine, go_on: Function) -> None:
-    p.regs["CR2"] = p.kept["CR2"]
-    go_on(p)
 
 
 def _vmcb_moves(p: Machine, go_on: Function, pa: int) -> None:
@@ -297,12 +231,13 @@ DEVIATIONS = (
         {"wrmsr": _raw_address, "user": _sign_extended},
         [("wrmsr", MSR.LSTAR, _BEYOND), ("wrmsr", MSR.GS_BASE, _BEYOND)],
     ),
-    Deviation("wrmsr-sysenter", "qemu72", {"wrmsr": _raw_sysenter}, [("wrmsr", MSR.SYSENTER_ESP, _BEYOND)]),
+    Deviation("wrmsr-sysenter", "qemu72", {}, [("wrmsr", MSR.SYSENTER_ESP, _BEYOND)], ("sysenter_raw",)),
     Deviation(
         "wrmsr-sysenter",
         "bochs27",
-        {"wrmsr": _canonical_sysenter},
+        {},
         [("wrmsr", MSR.SYSENTER_EIP, _BEYOND), ("wrmsr", MSR.SYSENTER_EIP, 1 << 40)],
+        ("sysenter_canonical",),
     ),
     Deviation(
         "wrmsr-sysenter-cs", "qemu72", {"wrmsr": _sysenter_cs}, [("wrmsr", MSR.SYSENTER_CS, 0x1234_5678)]
@@ -327,10 +262,20 @@ DEVIATIONS = (
         [("wrfsbase", _BEYOND), ("wrgsbase", 1 << 63)],
     ),
     Deviation("ltr-null", "qemu72", {"ltr": _ltr_null}, [("ltr", 3), ("str",)]),
-    Deviation("vmload-addresses", "qemu72", {"vmload": _raw_vmload}, _LOAD_ADDRESSES),
-    Deviation("vmload-addresses", "bochs27", {"vmload": _extended_vmload}, _LOAD_ADDRESSES),
+    Deviation("vmload-addresses", "qemu72", {}, _LOAD_ADDRESSES, ("vmload_sysenter_raw",)),
     Deviation(
-        "vmload-sfmask", "bochs27", {"vmload": _low32("SFMASK")}, [_field(at.SPARE, 0x618, 1 << 40), _LOAD]
+        "vmload-addresses",
+        "bochs27",
+        {},
+        _LOAD_ADDRESSES,
+        ("vmload_extends_entry_points", "vmload_sysenter_extends"),
+    ),
+    Deviation(
+        "vmload-sfmask",
+        "bochs27",
+        {},
+        [_field(at.SPARE, 0x618, 1 << 40), _LOAD],
+        ("vmload_sfmask_low32",),
     ),
     Deviation(
         "system-base-canonical",
@@ -352,19 +297,6 @@ DEVIATIONS = (
         dict.fromkeys(("load", "load_gs", "store", "store_gs"), _whole_access),
         [("load", (1 << 47) - 1, 8)],
     ),
-    *(
-        Deviation(
-            "vmload-sysenter-cs",
-            engine,
-            {"vmload": _low32("SYSENTER_CS")},
-            [_field(at.SPARE, 0x628, 1 << 40), _LOAD],
-        )
-        for engine in ("qemu72", "bochs27")
-    ),
-    *(
-        Deviation("accessed-bit", engine, {"mov_to_sreg": _accessed}, [("mov_to_sreg", "FS", 0x90)])
-        for engine in ("qemu72", "bochs27")
-    ),
     Deviation(
         "hsave-pa",
         "bochs27",
@@ -374,14 +306,16 @@ DEVIATIONS = (
     Deviation(
         "vmexit-dr6",
         "qemu72",
-        {"vmrun": _debug_registers},
+        {},
         [_field(at.VMCB, 0x568, at.DR6 | 1), ("vmrun", at.VMCB, [])],
+        ("vmexit_restores_dr6", "vmexit_keeps_dr7"),
     ),
     Deviation(
         "invalid-32-bits",
         "qemu72",
-        {"vmrun": _short_invalid},
+        {},
         [_field(at.VMCB, 0x58, 0, 4), ("vmrun", at.VMCB, [])],
+        ("exitcode_low32",),
     ),
     Deviation(
         "invalid-stores",
@@ -395,7 +329,7 @@ DEVIATIONS = (
         {"vmrun": _host_stored},
         [_field(at.VMCB, 0x58, 0, 4), _field(at.VMCB, 0x640, 5), ("vmrun", at.VMCB, [])],
     ),
-    Deviation("vmrun-cr2", "bochs27", {"vmrun": _keep_cr2, "entered": _own_cr2}, [("vmrun", at.VMCB, [])]),
+    Deviation("vmrun-cr2", "bochs27", {}, [("vmrun", at.VMCB, [])], ("vmrun_leaves_cr2",)),
     Deviation(
         "guest-vmsave",
         "bochs27",
@@ -412,14 +346,20 @@ DEVIATIONS = (
 
 
 @cache
-def profile(engine: str, without: str = "") -> Mapping[str, Function]:
-    """The functions of the model with all rules of `engine`, or all but one; "documented" has none."""
+def profile(engine: str = "documented", without: str = "") -> Profile:
+    """The model as `engine` behaves, or as that but for one deviation; "documented" has none."""
     functions = dict(FUNCTIONS)
+    documented = profiles.profile()
+    options = profiles.profile(engine)
     for deviation in DEVIATIONS:
-        if deviation.engine == engine and deviation.name != without:
+        if deviation.engine != engine:
+            continue
+        if deviation.name == without:
+            options = options.but(**{name: getattr(documented, name) for name in deviation.options})
+        else:
             for operation, rule in deviation.rules.items():
                 functions[operation] = _wrap(rule, functions[operation])
-    return functions
+    return Profile(functions, options)
 
 
 def _wrap(rule: Rule, function: Function) -> Function:

@@ -8,7 +8,7 @@ Exit status 0 says that there was no difference, 1 that there was one, or that a
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import NamedTuple, Protocol
@@ -18,7 +18,7 @@ from .deviations import profile
 from .generator import Generator
 from .outcomes import Difference, EmulatorError, Outcome, differences
 from .programs import Operation, Program, length, text
-from .reference import Function
+from .reference import Profile
 from .reference import run as run_on_model
 
 #: Programs in one round: generated, run and compared before the next.
@@ -56,14 +56,12 @@ class Report(NamedTuple):
     findings: list[Finding]
 
 
-def compare(
-    engine: Engine, programs: Sequence[Program], functions: Mapping[str, Function] | None = None
-) -> list[Finding]:
+def compare(engine: Engine, programs: Sequence[Program], behaviour: Profile | None = None) -> list[Finding]:
     """Run `programs` on `engine` and on the model with its profile; return those that differ."""
-    functions = profile(engine.PROFILE) if functions is None else functions
+    behaviour = behaviour or profile(engine.PROFILE)
     with ThreadPoolExecutor(1) as beside:  # the emulator is a process of its own: both at a time
         running = beside.submit(engine.run, programs)
-        ours = [run_on_model(program, functions) for program in programs]
+        ours = [run_on_model(program, behaviour) for program in programs]
         theirs = running.result()
     compared = (
         Finding(program, differences(program, our, their))
@@ -72,11 +70,11 @@ def compare(
     return [finding for finding in compared if finding.differences]
 
 
-def shrink(engine: Engine, finding: Finding, functions: Mapping[str, Function] | None = None) -> Finding:
+def shrink(engine: Engine, finding: Finding, behaviour: Profile | None = None) -> Finding:
     """Leave operations out as long as what remains still differs; each round of attempts is one boot."""
     for _ in range(_ROUNDS_OF_SHRINKING):
         attempts = sorted(_shorter(finding.program), key=length)
-        left = compare(engine, attempts, functions) if attempts else []
+        left = compare(engine, attempts, behaviour) if attempts else []
         if not left:
             break
         finding = left[0]
@@ -104,7 +102,7 @@ def fuzz(
     generator: Generator,
     sequences: int,
     size: int,
-    functions: Mapping[str, Function] | None = None,
+    behaviour: Profile | None = None,
     progress: Callable[[int], object] = lambda programs: None,
 ) -> Report:
     """Compare `sequences` programs of `size` operations; an interrupt ends it early, report and all."""
@@ -114,7 +112,7 @@ def fuzz(
     try:
         while done < sequences:
             programs = [generator.program(size) for _ in range(min(_ROUND, sequences - done))]
-            findings += compare(engine, programs, functions)
+            findings += compare(engine, programs, behaviour)
             done += len(programs)
             operations += sum(map(length, programs))
             switches += sum(_is_switch(operation) for program in programs for operation in program)

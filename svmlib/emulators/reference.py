@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from struct import Struct
-from typing import Any
+from typing import Any, NamedTuple
 
-from ..faults import Fault
+from .. import profiles
+from ..faults import VECTORS, Fault
 from ..instructions import msr, segments, svm, system
 from ..memory import Memory
 from ..processor import Processor
@@ -16,7 +17,6 @@ from .programs import Operation, Program, length
 
 Function = Callable[..., Any]
 
-_VECTORS = {"#UD": 6, "#TS": 10, "#NP": 11, "#SS": 12, "#GP": 13, "#PF": 14}
 _VMMCALL = 0x81
 _MASK64 = (1 << 64) - 1
 _HEAD = Struct(f"<{len(WORDS)}Q HQ6x HQ6x")
@@ -25,13 +25,21 @@ _TABLES = at.tables()
 _STATE = tuple(name for name in WORDS if name != "GIF")
 
 
+class Profile(NamedTuple):
+    """How the model is to behave: what carries out each operation, and the processor's options."""
+
+    functions: Mapping[str, Function]
+    options: profiles.Switches
+
+
 class Machine(Processor):
     """A processor in the state of layout.REGISTERS_AT_START, and the log of what it executes."""
 
-    def __init__(self, functions: Mapping[str, Function]):
-        """Begin as the runtime does; `functions` carry out the operations."""
-        super().__init__(0, Memory(at.RAM), Trace())
-        self.functions = functions
+    def __init__(self, profile: Profile):
+        """Begin as the runtime does; the functions of `profile` carry out the operations."""
+        features = profiles.cpu("emulated")
+        super().__init__(0, Memory(at.RAM), Trace(), features=features, options=profile.options)
+        self.functions = profile.functions
         self.regs = dict(at.REGISTERS_AT_START)
         pages = self.memory.pages
         pages[at.TABLES] = bytearray(_TABLES)
@@ -61,7 +69,7 @@ class Machine(Processor):
         except Fault as fault:
             if fault.address is not None:
                 self.regs["CR2"] = fault.address
-            self.log += ENTRY.pack(_VECTORS[fault.vector] + 1, fault.error_code or 0, 0)
+            self.log += ENTRY.pack(VECTORS[fault.vector] + 1, fault.error_code or 0, 0)
         self.done.append(operation)
 
     def state(self) -> bytes:
@@ -153,9 +161,12 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def run(program: Program, functions: Mapping[str, Function] = FUNCTIONS) -> Outcome:
-    """Execute `program` on the model; `functions` differ from FUNCTIONS in a profile (deviations.py)."""
-    machine = Machine(functions)
+DOCUMENTED = Profile(FUNCTIONS, profiles.profile())
+
+
+def run(program: Program, profile: Profile = DOCUMENTED) -> Outcome:
+    """Execute `program` on the model as it behaves in `profile` (deviations.profile)."""
+    machine = Machine(profile)
     for operation in program:
         machine.execute(operation)
     entries = bytes(machine.log).ljust(ENTRY.size * length(program), b"\0")

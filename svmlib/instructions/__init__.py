@@ -1,4 +1,16 @@
-"""The instructions: one function each in svm, msr, segments, system; and `Cpu`, all that a path sees."""
+"""The instructions, one function each, by subject; and `Cpu`, all that a path sees.
+
+svm        VMRUN and #VMEXIT, VMSAVE, VMLOAD, CLGI, STGI, VMMCALL, INVLPGA, SKINIT
+legality   which VMCBs VMRUN refuses
+intercepts what ends a guest's run
+events     INTR, NMI, SMI, INIT, #MC, EVENTINJ: when the machine takes them
+sev_es     VMRUN and #VMEXIT of SEV-ES guests
+msr        RDMSR, WRMSR
+segments   MOV to and from segment registers, SWAPGS, base instructions, LLDT, LTR and their like
+control    control and debug registers, LGDT, LIDT and their like
+transfers  SYSCALL, SYSRET, IRET
+system     CLI, STI, RDTSCP, RDPID, loads and stores
+"""
 
 import builtins
 from collections.abc import Callable
@@ -7,7 +19,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ..faults import Fault
 from ..processor import Processor
-from . import msr, segments, svm, system
+from . import control, events, msr, segments, svm, system, transfers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,10 +33,14 @@ def _instruction(function: Callable[Concatenate[Processor, P], R]) -> "Callable[
         p = cpu._processor
         if p.shutdown:
             raise p.shutdown
+        shadow = p.shadow
         try:
-            return function(p, *operands, **named)
+            result = function(p, *operands, **named)
         except Fault as fault:
-            raise p.fault(fault) from None
+            raise events.raised(p, fault) from None
+        if shadow or p.pending:
+            events.after(p, shadow)
+        return result
 
     return issue
 
@@ -59,6 +75,22 @@ class Cpu:
     mov_to_sreg = _instruction(segments.mov_to_sreg)
     sldt = _instruction(segments.sldt)
     lldt = _instruction(segments.lldt)
+    vmmcall = _instruction(svm.vmmcall)
+    invlpga = _instruction(svm.invlpga)
+    skinit = _instruction(svm.skinit)
+    lgdt = _instruction(control.lgdt)
+    lidt = _instruction(control.lidt)
+    sgdt = _instruction(control.sgdt)
+    sidt = _instruction(control.sidt)
+    mov_from_cr = _instruction(control.mov_from_cr)
+    mov_to_cr = _instruction(control.mov_to_cr)
+    mov_from_dr = _instruction(control.mov_from_dr)
+    mov_to_dr = _instruction(control.mov_to_dr)
+    syscall = _instruction(transfers.syscall)
+    sysret = _instruction(transfers.sysret)
+    iret = _instruction(transfers.iret)
+    rdtscp = _instruction(system.rdtscp)
+    rdpid = _instruction(system.rdpid)
     str = _instruction(segments.str_)
     ltr = _instruction(segments.ltr)
     load = _instruction(system.load)

@@ -1,4 +1,4 @@
-"""FS, GS, LDTR and TR: selector loads that read descriptors, base instructions that do not, SWAPGS.
+"""Segment registers, LDTR and TR: loads that read descriptors, base instructions that do not, SWAPGS.
 
 Rules from bochs-segments; the null selector's from xen-svm and data of our own (emulators-run).
 """
@@ -7,17 +7,20 @@ from functools import lru_cache
 
 from ..faults import Fault
 from ..memory import is_canonical
-from ..processor import CR4_FSGSBASE, Processor
-from .msr import require_ring0
+from ..processor import CR4_FRED, CR4_FSGSBASE, Processor
+from .intercepts import intercept
+from .msr import linear_bits, require_ring0
 
 _LDT_TYPE = 0x2
 _TSS_AVAILABLE = 0x9
 
 
 def swapgs(p: Processor) -> None:
-    """SWAPGS: exchange GS.base and KernelGSBase.  #GP(0) outside ring 0."""
-    require_ring0(p, "SWAPGS")
+    """SWAPGS: exchange GS.base and KernelGSBase.  #UD while CR4.FRED is set, #GP(0) outside ring 0."""
     regs = p.regs
+    if regs["CR4"] & CR4_FRED:
+        raise Fault("#UD", "SWAPGS while CR4.FRED is set")
+    require_ring0(p, "SWAPGS")
     p.update("SWAPGS", None, None, {"GS.base": regs["KernelGSBase"], "KernelGSBase": regs["GS.base"]})
 
 
@@ -30,14 +33,16 @@ def _read_base(p: Processor, what: str, name: str) -> int:
 
 def _write_base(p: Processor, what: str, name: str, value: int) -> None:
     _require_fsgsbase(p, what)
-    if not isinstance(value, int) or value >> 64 or not is_canonical(value):
+    if not isinstance(value, int) or value >> 64 or not is_canonical(value, linear_bits(p)):
         shown = f"{value:#x}" if isinstance(value, int) else repr(value)
-        raise Fault("#GP", f"{what}: {shown} is not canonical (bits 63 to 47 must be alike)", 0)
+        raise Fault(
+            "#GP", f"{what}: {shown} is not canonical (bits 63 to {linear_bits(p) - 1} must be alike)", 0
+        )
     p.set(what, None, value, name, value)
 
 
 def _require_fsgsbase(p: Processor, what: str) -> None:
-    if not p.regs["CR4"] & CR4_FSGSBASE:
+    if not p.regs["CR4"] & CR4_FSGSBASE or not p.features.fsgsbase:
         raise Fault("#UD", f"{what} while CR4.FSGSBASE is clear; write the MSR instead")
 
 
@@ -61,43 +66,91 @@ def wrgsbase(p: Processor, value: int) -> None:
     _write_base(p, "WRGSBASE", "GS.base", value)
 
 
+_SEGMENTS = ("ES", "CS", "SS", "DS", "FS", "GS")
+
+
 def mov_from_sreg(p: Processor, register: str) -> int:
-    """MOV r, FS or GS: return the selector; the base behind it cannot be learned this way."""
-    value = p.regs[_data_segment(register) + ".selector"]
+    """MOV r, Sreg: return the selector; the base behind it cannot be learned this way."""
+    value = p.regs[_segment(register) + ".selector"]
     p.record("MOV r,Sreg", register, value)
     return value
 
 
 def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
-    """MOV FS or GS, r: load the selector and, from its descriptor, attributes, limit and a 32-bit base.
+    """MOV Sreg, r: load the selector and, from its descriptor, attributes, limit and a 32-bit base.
 
-    A null selector clears all three where the CPU has NullSelectorClearsBase, and leaves base and limit
-    elsewhere.  #GP(selector) for one outside its table, of no data segment, or whose DPL is below CPL or RPL;
-    #NP(selector) for one that is not present.  The descriptor's accessed bit is not set.
+    A null selector clears all three where the CPU has NullSelectorClearsBase, and leaves base and limit of
+    FS and GS elsewhere; SS takes one below CPL 3 alone, with RPL equal to CPL.  #GP(selector) for one outside
+    its table, of no data segment, or whose DPL is below CPL or RPL; #NP(selector), #SS(selector) for SS, for
+    one that is not present.  #UD for CS.  The descriptor's accessed bit is set.  A MOV to SS holds interrupts
+    off for one instruction.
     """
-    name = _data_segment(register)
+    name = _segment(register)
+    if name == "CS":
+        raise Fault("#UD", "MOV CS: the code segment is loaded by far transfers")
     selector = _selector(f"MOV {name}", selector)
     if selector < 4:
-        parts = {f"{name}.selector": selector, f"{name}.attrib": 0}
-        if p.null_clears_base:
-            parts |= {f"{name}.limit": 0, f"{name}.base": 0}
+        _null(p, name, selector)
+        return
+    attrib, limit, base = fetch(p, f"MOV {name}", selector)
+    if name == "SS":
+        _check_stack(p, selector, attrib)
     else:
-        attrib, limit, base = _descriptor(p, f"MOV {name}", selector)
-        if not attrib & 0x10 or attrib & 0xA == 0x8:
-            raise Fault("#GP", f"MOV {name}: {selector:#x} selects no data segment", selector & ~3)
-        dpl, conforming = attrib >> 5 & 3, attrib & 0xC == 0xC
-        if not conforming and max(p.regs["CPL"], selector & 3) > dpl:
-            why = f"MOV {name}: {selector:#x} at CPL {p.regs['CPL']}, and the segment's DPL is {dpl}"
-            raise Fault("#GP", why, selector & ~3)
-        if not attrib & 0x80:
-            raise Fault("#NP", f"MOV {name}: the segment of {selector:#x} is not present", selector & ~3)
-        parts = {
-            f"{name}.selector": selector,
-            f"{name}.attrib": attrib,
-            f"{name}.limit": limit,
-            f"{name}.base": base & 0xFFFF_FFFF,
-        }
+        _check_data(p, name, selector, attrib)
+    memory = _set_accessed(p, selector, attrib)
+    parts = {
+        f"{name}.selector": selector,
+        f"{name}.attrib": attrib | 1,
+        f"{name}.limit": limit,
+        f"{name}.base": base & 0xFFFF_FFFF,
+    }
+    p.update("MOV Sreg,r", name, selector, parts, memory)
+    if name == "SS":
+        p.shadow = 1
+
+
+def _null(p: Processor, name: str, selector: int) -> None:
+    cpl = p.regs["CPL"]
+    parts = {f"{name}.selector": selector, f"{name}.attrib": 0}
+    if name == "SS":
+        if cpl == 3 or selector & 3 != cpl:
+            raise Fault("#GP", f"MOV SS: the null selector {selector} at CPL {cpl}", 0)
+        p.shadow = 1
+    if p.features.null_clears_base or name not in ("FS", "GS"):
+        parts |= {f"{name}.limit": 0, f"{name}.base": 0}
     p.update("MOV Sreg,r", name, selector, parts)
+
+
+def _check_data(p: Processor, name: str, selector: int, attrib: int) -> None:
+    if not attrib & 0x10 or attrib & 0xA == 0x8:
+        raise Fault("#GP", f"MOV {name}: {selector:#x} selects no data segment", selector & ~3)
+    dpl, conforming = attrib >> 5 & 3, attrib & 0xC == 0xC
+    if not conforming and max(p.regs["CPL"], selector & 3) > dpl:
+        why = f"MOV {name}: {selector:#x} at CPL {p.regs['CPL']}, and the segment's DPL is {dpl}"
+        raise Fault("#GP", why, selector & ~3)
+    if not attrib & 0x80:
+        raise Fault("#NP", f"MOV {name}: the segment of {selector:#x} is not present", selector & ~3)
+
+
+def _check_stack(p: Processor, selector: int, attrib: int) -> None:
+    cpl, dpl = p.regs["CPL"], attrib >> 5 & 3
+    if attrib & 0x1A != 0x12:
+        raise Fault("#GP", f"MOV SS: {selector:#x} selects no writable data segment", selector & ~3)
+    if not cpl == dpl == selector & 3:
+        why = f"MOV SS: {selector:#x} at CPL {cpl}, and the segment's DPL is {dpl}; all three must be alike"
+        raise Fault("#GP", why, selector & ~3)
+    if not attrib & 0x80:
+        raise Fault("#SS", f"MOV SS: the segment of {selector:#x} is not present", selector & ~3)
+
+
+def _set_accessed(p: Processor, selector: int, attrib: int) -> tuple[tuple[int, bytes, bytes], ...]:
+    """Set the accessed bit in the descriptor in memory, where it is clear."""
+    if attrib & 1:
+        return ()
+    table = "LDTR" if selector & 4 else "GDTR"
+    pa = p.memory.translate(p.regs[f"{table}.base"] + (selector & ~7) + 5, 1, 2)
+    old = p.memory.write(pa, attrib & 0xFF | 1, 1)
+    return ((pa, old, bytes([attrib & 0xFF | 1])),)
 
 
 def _selector(what: str, selector: int) -> int:
@@ -106,14 +159,16 @@ def _selector(what: str, selector: int) -> int:
     return selector & 0xFFFF
 
 
-def _data_segment(register: str) -> str:
-    if register not in ("FS", "GS"):
-        raise KeyError(f"no segment register {register!r} here; MOV moves FS or GS")
+def _segment(register: str) -> str:
+    if register not in _SEGMENTS:
+        raise KeyError(f"no segment register {register!r}; there are {', '.join(_SEGMENTS)}")
     return register
 
 
 def sldt(p: Processor) -> int:
     """SLDT: return LDTR's selector."""
+    if p.intercepts:
+        intercept(p, "SLDT")
     value = p.regs["LDTR.selector"]
     p.record("SLDT", None, value)
     return value
@@ -126,6 +181,8 @@ def lldt(p: Processor, selector: int) -> None:
     present.
     """
     require_ring0(p, "LLDT")
+    if p.intercepts:
+        intercept(p, "LLDT")
     selector = _selector("LLDT", selector)
     if selector < 4:
         p.update("LLDT", None, selector, _system("LDTR", selector, 0, 0, 0))
@@ -136,6 +193,8 @@ def lldt(p: Processor, selector: int) -> None:
 
 def str_(p: Processor) -> int:
     """STR: return TR's selector."""
+    if p.intercepts:
+        intercept(p, "STR")
     value = p.regs["TR.selector"]
     p.record("STR", None, value)
     return value
@@ -148,6 +207,8 @@ def ltr(p: Processor, selector: int) -> None:
     TSS is busy already; #NP(selector) if not present.
     """
     require_ring0(p, "LTR")
+    if p.intercepts:
+        intercept(p, "LTR")
     selector = _selector("LTR", selector)
     if selector < 4:
         raise Fault("#GP", "LTR: the selector is null", 0)
@@ -178,19 +239,19 @@ def _system_descriptor(
             f"{what}: {selector:#x} selects from the LDT, a system segment lies in the GDT",
             selector & ~3,
         )
-    attrib, limit, base = _descriptor(p, what, selector, 16)
+    attrib, limit, base = fetch(p, what, selector, 16)
     if attrib & 0x10 or attrib & 0xF not in types:
         raise Fault("#GP", f"{what}: {selector:#x} selects no {wanted}", selector & ~3)
     if not attrib & 0x80:
         raise Fault("#NP", f"{what}: the segment of {selector:#x} is not present", selector & ~3)
     high = p.memory.read(p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 8, 4), 4)
     base |= high << 32
-    if not is_canonical(base):
+    if not is_canonical(base, linear_bits(p)):
         raise Fault("#GP", f"{what}: the base {base:#x} of {selector:#x} is not canonical", selector & ~3)
     return attrib, limit, base
 
 
-def _descriptor(p: Processor, what: str, selector: int, size: int = 8) -> tuple[int, int, int]:
+def fetch(p: Processor, what: str, selector: int, size: int = 8) -> tuple[int, int, int]:
     """Return (attrib, limit in bytes, 32-bit base) of the descriptor `selector` names, in GDT or LDT."""
     regs = p.regs
     table = "LDTR" if selector & 4 else "GDTR"

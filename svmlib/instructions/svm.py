@@ -1,49 +1,61 @@
-"""VMRUN and #VMEXIT, VMSAVE and VMLOAD, CLGI and STGI: what each moves and when it faults.
+"""VMRUN and #VMEXIT, VMSAVE and VMLOAD, CLGI and STGI and the rest: what each moves and when it faults.
 
 The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-helper, linux-svm-c-2021); the
 manual itself was not at hand.  What they agree on was also run on both (emulators-run).
 """
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from struct import Struct
 
-from ..faults import Fault
+from ..faults import Fault, Shutdown
 from ..memory import MAXPHYADDR, PAGE, canonical
-from ..processor import CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_PAE, EFER_LME, EFER_SVME, Processor
+from ..processor import (
+    CR0_PG,
+    EFER_LMA,
+    EFER_LME,
+    EFER_SVME,
+    RFLAGS_RF,
+    RFLAGS_TF,
+    RFLAGS_VM,
+    Processor,
+)
+from ..profiles import Switches
 from ..registers import REGISTERS, carried_by
 from ..vmcb import CONTROL, Layout
-from .msr import EFER_BITS
+from . import events, legality
+from .intercepts import EXITCODES, Intercepted, intercept
+from .msr import linear_bits
 
 #: EXITCODE of a VMRUN that refuses its VMCB.
-VMEXIT_INVALID = (1 << 64) - 1
+VMEXIT_INVALID = EXITCODES["VMEXIT_INVALID"]
+_INVALID_LOW = 0xFFFF_FFFF
 #: INTERCEPT_WORD4 bit 0: a VMCB must ask for VMRUN itself to be intercepted.
 INTERCEPT_VMRUN = 1
+#: MISC_CTL bit 0 and MISC_CTL2 bit 1: nested paging, virtual VMLOAD and VMSAVE.
+NESTED_PAGING, VIRTUAL_VMLOAD = 1 << 0, 1 << 1
 
 VMSAVE_SET = Layout(carried_by("VMSAVE"))
 VMRUN_SET = Layout([name for name in carried_by("VMRUN") if REGISTERS[name].vmcb is not None])
 
-#: Bases that VMLOAD sign-extends from bit 47 (kvm-unit-tests-svm).
+_PLACE = {name: index for index, name in enumerate(VMSAVE_SET.names)}
+#: Bases that VMLOAD sign-extends from bit 47, or 56 with five-level paging (kvm-unit-tests-svm).
 _SIGN_EXTENDED = tuple(
-    index
-    for index, name in enumerate(VMSAVE_SET.names)
-    if name in ("FS.base", "GS.base", "LDTR.base", "TR.base", "KernelGSBase")
+    _PLACE[name] for name in ("FS.base", "GS.base", "LDTR.base", "TR.base", "KernelGSBase")
 )
-_ATTRIBS = tuple(index for index, name in enumerate(VMSAVE_SET.names) if name.endswith(".attrib"))
-_LOW32 = tuple(
-    index for index, name in enumerate(VMSAVE_SET.names) if name in ("SYSENTER_ESP", "SYSENTER_EIP")
-)
+_ATTRIBS = tuple(_PLACE[name] for name in _PLACE if name.endswith(".attrib"))
+_ENTRY_POINTS = (_PLACE["LSTAR"], _PLACE["CSTAR"])
+_SYSENTER = (_PLACE["SYSENTER_ESP"], _PLACE["SYSENTER_EIP"])
 
 _HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
 #: What VMRUN keeps of the host, in the order of Processor.saved_host, and #VMEXIT brings back.
 HOST_SET = Layout(_HOST_BACK)
-_BACK = (*HOST_SET.names, "DR7")
+_BACK = (*HOST_SET.names, "DR6", "DR7")
 _DR7_OFF = 0x400
-_EXITCODE = slice(CONTROL["EXITCODE"][0], CONTROL["EXITCODE"][0] + 8)
-#: Bits of CR4 that no processor here has; five-level paging (bit 12) is one (kvm-unit-tests-svm).
-_CR4_RESERVED = 0xFF08_F000
-_INTERCEPTS, _ASID = (
-    partial(Struct("<I").unpack_from, offset=CONTROL[field][0]) for field in ("INTERCEPT_WORD4", "ASID")
-)
+#: INT_CTL, INT_STATE; EXITCODE, EXITINFO1, EXITINFO2, EXITINTINFO; EVENTINJ: what #VMEXIT writes to control.
+_EXIT = Struct("<QQQQ")
+_EXIT_AT = CONTROL["EXITCODE"][0]
+_INT_CTL, _INT_STATE, _EVENTINJ = (CONTROL[name][0] for name in ("INT_CTL", "INT_STATE", "EVENTINJ"))
+_V_TPR = 0xF
 
 
 def require_svm(p: Processor, what: str) -> None:
@@ -55,11 +67,20 @@ def require_svm(p: Processor, what: str) -> None:
 
 
 def _operand_page(p: Processor, what: str, rax: int) -> bytearray:
+    """Return the page that rAX names, after the intercept and the #GP in the profile's order."""
+    if p.intercepts and p.options.address_after_intercept:
+        intercept(p, what)
+    page = p.memory.pages.get(rax)
+    if page is None:
+        page = _checked_page(p, what, rax)
+    if p.intercepts:
+        intercept(p, what)
+    return page
+
+
+def _checked_page(p: Processor, what: str, rax: int) -> bytearray:
     if not isinstance(rax, int):
         raise Fault("#GP", f"{what}: rAX holds {rax!r}, not a physical address", 0)
-    page = p.memory.pages.get(rax)
-    if page is not None:
-        return page
     if rax % PAGE:
         raise Fault("#GP", f"{what}: {rax:#x} is not aligned to 4 KiB", 0)
     if rax >> MAXPHYADDR:
@@ -69,6 +90,44 @@ def _operand_page(p: Processor, what: str, rax: int) -> bytearray:
     return p.memory.page(rax)
 
 
+def _moved_page(p: Processor, what: str, rax: int) -> tuple[bytearray, int]:
+    """Return the page that VMLOAD or VMSAVE works on, and its physical address.
+
+    In a guest that may execute them it is the host-physical page that rAX names (CVE-2021-3656).  Where the
+    VMCB asks for virtual VMLOAD and VMSAVE, rAX is guest-physical; without nested paging or long mode that
+    exits (qemu-svm-helper).
+    """
+    page = _operand_page(p, what, rax)
+    if not p.intercepts:
+        return page, rax
+    control = p.control
+    virtual = control.misc_ctl2 & VIRTUAL_VMLOAD and p.features.virtual_vmload
+    long_mode = p.regs["EFER"] & EFER_LMA
+    if (virtual or p.options.vmload_wants_nested) and not (control.misc_ctl & NESTED_PAGING and long_mode):
+        raise Intercepted(EXITCODES[what])
+    if virtual:
+        rax = nested(p, rax, write=what == "VMSAVE")
+        page = p.memory.page(rax)
+    return page, rax
+
+
+def nested(p: Processor, address: int, *, write: bool = False) -> int:
+    """Walk the guest's nested page tables: return the host-physical address behind guest-physical `address`.
+
+    4 KiB and 2 MiB pages.  Where an entry is absent, or read-only for a write, the guest exits with NPF:
+    EXITINFO1 has bit 0 for present, 1 for a write, 2 for user and 32 for a final address, EXITINFO2 the
+    address (qemu-svm-helper).
+    """
+    entry: int = p.control.nested_cr3
+    for level in (39, 30, 21, 12):
+        entry = p.memory.read((entry & 0xF_FFFF_FFFF_F000) + 8 * (address >> level & 511))
+        if not entry & 1 or (write and not entry & 2):
+            raise Intercepted(EXITCODES["NPF"], entry & 1 | write << 1 | 1 << 2 | 1 << 32, address)
+        if level == 21 and entry >> 7 & 1:
+            return entry & 0xF_FFFF_FFE0_0000 | address & 0x1F_FFFF
+    return entry & 0xF_FFFF_FFFF_F000 | address & 0xFFF
+
+
 def vmsave(p: Processor, rax: int) -> None:
     """VMSAVE: store what VMRUN leaves alone, 128 bytes, into the page at physical address `rax`.
 
@@ -76,8 +135,8 @@ def vmsave(p: Processor, rax: int) -> None:
     and for an address that is not a page below 2**40.
     """
     require_svm(p, "VMSAVE")
-    page = _operand_page(p, "VMSAVE", rax)
-    p.record("VMSAVE", rax, None, (), (), (), VMSAVE_SET.write(page, VMSAVE_SET.values(p.regs), rax))
+    page, pa = _moved_page(p, "VMSAVE", rax)
+    p.record("VMSAVE", rax, None, (), (), (), VMSAVE_SET.write(page, VMSAVE_SET.values(p.regs), pa))
 
 
 def vmload(p: Processor, rax: int) -> None:
@@ -88,7 +147,8 @@ def vmload(p: Processor, rax: int) -> None:
     values they are.  Faults as VMSAVE.
     """
     require_svm(p, "VMLOAD")
-    new, registers = _vmload_image(VMSAVE_SET.image(_operand_page(p, "VMLOAD", rax)))
+    page, _ = _moved_page(p, "VMLOAD", rax)
+    new, registers = _vmload_image(VMSAVE_SET.image(page), p.options, linear_bits(p))
     old = VMSAVE_SET.values(p.regs)
     p.regs.update(registers)
     p.record("VMLOAD", rax, None, VMSAVE_SET.names, old, new)
@@ -96,121 +156,225 @@ def vmload(p: Processor, rax: int) -> None:
 
 # Images are decoded once: a run goes through few different ones, and each many times.
 @lru_cache(maxsize=512)
-def _vmload_image(image: bytes) -> tuple[tuple[int, ...], dict[str, int]]:
+def _vmload_image(image: bytes, options: Switches, bits: int) -> tuple[tuple[int, ...], dict[str, int]]:
     values = list(VMSAVE_SET.read(image))
     for index in _SIGN_EXTENDED:
-        values[index] = canonical(values[index])
+        values[index] = canonical(values[index], bits)
     for index in _ATTRIBS:
         values[index] &= 0xFFF
-    for index in _LOW32:
-        values[index] &= 0xFFFF_FFFF
+    values[_PLACE["SYSENTER_CS"]] &= 0xFFFF_FFFF
+    for index in _SYSENTER:
+        if options.vmload_sysenter_extends:
+            values[index] = canonical(values[index], bits)
+        elif not options.vmload_sysenter_raw:
+            values[index] &= 0xFFFF_FFFF
+    if options.vmload_extends_entry_points:
+        for index in _ENTRY_POINTS:
+            values[index] = canonical(values[index], bits)
+    if options.vmload_sfmask_low32:
+        values[_PLACE["SFMASK"]] &= 0xFFFF_FFFF
     return tuple(values), dict(zip(VMSAVE_SET.names, values, strict=True))
 
 
 @lru_cache(maxsize=512)
 def _vmrun_image(
-    image: bytes, intercepts: int, asid: int
+    image: bytes, control: legality.Control, options: Switches, la57: bool, host_paging: bool
 ) -> tuple[tuple[int, ...], dict[str, int], str | None]:
-    values = VMRUN_SET.read(image)
-    guest = dict(zip(VMRUN_SET.names, values, strict=True))
-    return values, guest, illegal(guest, intercepts, asid)
-
-
-def illegal(guest: dict[str, int], intercepts: int, asid: int) -> str | None:
-    """Say why VMRUN refuses a VMCB, or None when it is legal (bochs-svm, qemu-svm-helper).
-
-    Not looked at: the addresses of the permission maps, EVENTINJ, and what nested paging asks for.
-
-    `guest` holds the registers as the VMCB has them, `intercepts` its INTERCEPT_WORD4, `asid` its ASID.
-    """
-    efer, cr0, cr4 = guest["EFER"], guest["CR0"], guest["CR4"]
-    if not efer & EFER_SVME:
-        return "the guest's EFER.SVME is clear"
-    if efer & ~EFER_BITS:
-        return f"EFER has the reserved bits {efer & ~EFER_BITS:#x}"
-    if not intercepts & INTERCEPT_VMRUN:
-        return "VMRUN is not intercepted"
-    if not asid:
-        return "ASID is 0, the host's"
-    for name in ("CR0", "CR4", "DR6", "DR7"):
-        if guest[name] >> 32:
-            return f"{name}[63:32] is not zero"
-    if cr4 & _CR4_RESERVED:
-        return f"CR4 has the reserved bits {cr4 & _CR4_RESERVED:#x}"
-    if cr0 & CR0_NW and not cr0 & CR0_CD:
-        return "CR0.NW is set without CD"
-    if efer & EFER_LME and cr0 & CR0_PG:
-        if not cr4 & CR4_PAE:
-            return "long mode without CR4.PAE"
-        if not cr0 & CR0_PE:
-            return "long mode without CR0.PE"
-        if guest["CR3"] >> 52:
-            return "CR3[63:52] is not zero"
-        if guest["CS.attrib"] >> 9 & 3 == 3:
-            return "CS.L and CS.D are both set in long mode"
-    return None
+    """Decode a VMCB: the guest's registers as VMRUN loads them, and why it refuses them, if it does."""
+    guest = dict(zip(VMRUN_SET.names, VMRUN_SET.read(image), strict=True))
+    why = legality.illegal(legality.Vmcb(guest, control, la57, host_paging), options)
+    long_mode = guest["EFER"] & EFER_LME and guest["CR0"] & CR0_PG
+    guest["EFER"] = guest["EFER"] & ~EFER_LMA | (EFER_LMA if long_mode else 0)
+    guest["RFLAGS"] |= 2
+    guest["CPL"] &= 3
+    return tuple(guest.values()), guest, why
 
 
 def vmrun(p: Processor, rax: int) -> None:
     """VMRUN: keep the host's half that VMRUN carries, load the guest's from the VMCB at `rax`, set GIF.
 
-    FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `illegal` refuses ends at
-    once in #VMEXIT with EXITCODE VMEXIT_INVALID.  Returns after the #VMEXIT, as on the machine.  Faults as
-    VMSAVE.
+    FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `legality.illegal` refuses
+    ends at once in #VMEXIT with EXITCODE VMEXIT_INVALID.  EVENTINJ is delivered first, then what waits.
+    Returns after the #VMEXIT, as on the machine; with RFLAGS.TF set in the host, in a #DB.  Faults as VMSAVE.
     """
     require_svm(p, "VMRUN")
     page = _operand_page(p, "VMRUN", rax)
-    names = VMRUN_SET.names
-    old = VMRUN_SET.values(p.regs)
-    before, p.regs["RAX"] = p.regs["RAX"], rax
-    p.saved_host = HOST_SET.values(p.regs)
-    new, guest, why = _vmrun_image(VMRUN_SET.image(page), *_INTERCEPTS(page), *_ASID(page))
+    regs = p.regs
+    old = VMRUN_SET.values(regs)
+    before, regs["RAX"] = regs["RAX"], rax
+    p.saved_host = HOST_SET.values(regs)
+    p.host_rflags, p.host_cr8 = regs["RFLAGS"], regs["CR8"]
+    control = legality.control(page)
+    new, guest, why = _vmrun_image(
+        VMRUN_SET.image(page), control, p.options, p.features.la57, regs["CR0"] >> 31 == 1
+    )
     if why:
         p.record("VMRUN", rax, None, ("RAX",), (before,), (rax,))
-        vmexit(p, rax, VMEXIT_INVALID, why)
-        return
-    p.regs.update(guest)
-    p.gif = 1
-    p.record("VMRUN", rax, None, names, old, new)
+        vmexit(p, rax, _INVALID_LOW if p.options.exitcode_low32 else VMEXIT_INVALID, why)
+    else:
+        p.host_dr = regs["DR6"], regs["DR7"]
+        cr2 = regs["CR2"]
+        regs.update(guest)
+        if p.options.vmrun_leaves_cr2:
+            regs["CR2"] = cr2
+        p.gif = 1
+        p.record("VMRUN", rax, None, VMRUN_SET.names, old, new)
+        _run_guest(p, rax, control)
+    if p.saved_host is None and regs["RFLAGS"] & RFLAGS_TF:
+        raise Fault("#DB", "RFLAGS.TF was set at VMRUN: a single step ends after it, on the host's side")
+
+
+def _run_guest(p: Processor, rax: int, control: legality.Control) -> None:
+    """Let the guest run until something ends it, then #VMEXIT."""
     p.side = "guest"
-    if p.guest:
-        vmexit(p, rax, p.guest(p, rax))
+    shadow, p.shadow = p.shadow, control.int_state & 1
+    p.vmcb_pa, p.control, p.intercepts = rax, control, control.intercepts
+    if control.int_ctl & events.V_INTR_MASKING:
+        p.regs["CR8"] = control.int_ctl & _V_TPR
+    injected = 0
+    try:
+        if control.eventinj & legality.EVENTINJ_VALID:
+            injected = control.eventinj
+            events.inject(p, control)
+        injected = 0
+        if p.pending:
+            events.arrive(p)
+        if p.guest is None:
+            return
+        code = p.guest(p, rax)
+        if code is None:
+            vmmcall(p)
+        else:
+            vmexit(p, rax, code)
+    except Intercepted as exit_:
+        if injected:  # the host's shadow leaks into the guest's (linux-svm-c-2025, commit be45bc4eff33)
+            p.shadow |= shadow
+        vmexit(p, rax, exit_.exitcode, None, exit_.info1, exit_.info2, injected)
+    except Shutdown:
+        if p.side == "host" or not p.intercepts >> EXITCODES["SHUTDOWN"] & 1:
+            raise
+        p.shutdown = None
+        vmexit(p, rax, EXITCODES["SHUTDOWN"])
 
 
-def vmexit(p: Processor, rax: int, exitcode: int, why: str | None = None) -> None:
+def vmexit(
+    p: Processor,
+    rax: int,
+    exitcode: int,
+    why: str | None = None,
+    info1: int = 0,
+    info2: int = 0,
+    intinfo: int = 0,
+) -> None:
     """#VMEXIT: clear GIF, store the guest's half into the VMCB at `rax`, load the host's back.
 
     What VMSAVE carries and what software carries is still the guest's; so are CR2 and DR6.  DR7 comes back
     disabled.  After VMEXIT_INVALID no guest state is stored.
     """
+    if p.saved_host is None:
+        raise RuntimeError("#VMEXIT without a VMRUN")
     page = p.memory.page(rax)
     p.gif = 0
     p.side = "host"
     regs = p.regs
-    code = exitcode.to_bytes(8, "little")
-    stored = [(rax + _EXITCODE.start, bytes(page[_EXITCODE]), code)]
-    page[_EXITCODE] = code
-    if exitcode != VMEXIT_INVALID:
+    stored = [(rax + _EXIT_AT, bytes(page[_EXIT_AT : _EXIT_AT + 32]), b"")]
+    _EXIT.pack_into(page, _EXIT_AT, exitcode, info1, info2, intinfo)
+    stored[0] = (*stored[0][:2], bytes(page[_EXIT_AT : _EXIT_AT + 32]))
+    dr6 = regs["DR6"]
+    dr7 = _DR7_OFF
+    if p.control:
+        stored += _leave(p, rax, page)
         stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
-    if p.saved_host is None:
-        raise RuntimeError("#VMEXIT without a VMRUN")
-    old = (*HOST_SET.values(regs), regs["DR7"])
-    new = (*p.saved_host, _DR7_OFF)
+        if p.options.vmexit_restores_dr6:
+            dr6 = p.host_dr[0]
+        if p.options.vmexit_keeps_dr7:
+            dr7 = p.host_dr[1] & ~0xFF
+    old = (*HOST_SET.values(regs), regs["DR6"], regs["DR7"])
+    new = (*p.saved_host, dr6, dr7)
     regs.update(zip(_BACK, new, strict=True))
-    p.record("#VMEXIT", why or rax, exitcode, _BACK, old, new, tuple(stored))
+    if (flags := regs["RFLAGS"]) & (RFLAGS_RF | RFLAGS_VM):
+        regs["RFLAGS"] = flags & ~(RFLAGS_RF | RFLAGS_VM)
+    p.saved_host = None
+    p.record("#VMEXIT", why or rax, exitcode, _BACK, old, (*HOST_SET.values(regs), dr6, dr7), tuple(stored))
+
+
+def _leave(p: Processor, rax: int, page: bytearray) -> list[tuple[int, bytes, bytes]]:
+    """Write back what the guest changed of the control area, and forget it."""
+    control = p.control
+    stored = []
+    int_ctl = control.int_ctl
+    if int_ctl & events.V_INTR_MASKING:
+        int_ctl = int_ctl & ~_V_TPR | p.regs["CR8"] & _V_TPR
+        p.regs["CR8"] = p.host_cr8
+    event = control.eventinj & ~legality.EVENTINJ_VALID
+    for at, size, before, after in (
+        (_INT_CTL, 4, legality.control(page).int_ctl, int_ctl),
+        (_INT_STATE, 8, control.int_state, control.int_state & ~1 | p.shadow),
+        (_EVENTINJ, 8, control.eventinj, event),
+    ):
+        if before != after:
+            pa = rax + at
+            old = p.memory.write(pa, after, size)
+            stored.append((pa, old, after.to_bytes(size, "little")))
+    p.shadow = 0
+    p.vmcb_pa, p.control, p.intercepts = None, None, 0
+    return stored
+
+
+def _virtual_gif(p: Processor) -> bool:
+    return bool(p.control and p.features.vgif and p.control.int_ctl & events.V_GIF_ENABLE)
+
+
+def _set_gif(p: Processor, what: str, gif: int) -> None:
+    require_svm(p, what)
+    if p.intercepts:
+        intercept(p, what)
+    if _virtual_gif(p):
+        int_ctl = p.control.int_ctl & ~events.V_GIF | gif * events.V_GIF
+        p.control = p.control._replace(int_ctl=int_ctl)
+    else:
+        p.gif = gif
+    p.record(what)
 
 
 def clgi(p: Processor) -> None:
-    """CLGI: clear GIF, so that NMI, INTR, SMI and INIT wait.  Faults like VMSAVE, but for the address."""
-    require_svm(p, "CLGI")
-    p.gif = 0
-    p.record("CLGI")
+    """CLGI: clear GIF, so that NMI, INTR, SMI and INIT wait.  Faults like VMSAVE, but for the address.
+
+    In a guest with V_GIF_ENABLE it clears V_GIF in the VMCB's INT_CTL instead.
+    """
+    _set_gif(p, "CLGI", 0)
 
 
 def stgi(p: Processor) -> None:
-    """STGI: set GIF; what waited for it arrives here, before the next instruction.  Faults as CLGI."""
-    require_svm(p, "STGI")
-    p.gif = 1
-    p.record("STGI")
-    while p.pending and p.gif and p.on_event:
-        p.on_event(p, p.pending.pop(0))
+    """STGI: set GIF; what waited for it arrives here, before the next instruction.  As CLGI otherwise."""
+    _set_gif(p, "STGI", 1)
+    if p.pending:
+        events.arrive(p)
+
+
+def vmmcall(p: Processor) -> None:
+    """VMMCALL: leave the guest for its host, at any CPL.  #UD where nobody intercepts it."""
+    if not p.regs["EFER"] & EFER_SVME:
+        raise Fault("#UD", "VMMCALL while EFER.SVME is clear")
+    intercept(p, "VMMCALL")
+    raise Fault("#UD", "VMMCALL that nobody intercepts")
+
+
+def invlpga(p: Processor, address: int, asid: int) -> None:
+    """INVLPGA: drop the translation of linear `address` in `asid` from the TLB, which the model has not.
+
+    Faults as CLGI.
+    """
+    require_svm(p, "INVLPGA")
+    intercept(p, "INVLPGA")
+    p.record("INVLPGA", address, asid)
+
+
+def skinit(p: Processor, eax: int) -> None:
+    """SKINIT: refuse to start a secure loader at `eax`; the faults and the intercept are all there is here.
+
+    #UD, for want of the extension, where CLGI would execute.  Neither emulator runs it.
+    """
+    require_svm(p, "SKINIT")
+    intercept(p, "SKINIT")
+    raise Fault("#UD", f"SKINIT {eax:#x}: the model has no secure loader")

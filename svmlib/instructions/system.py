@@ -1,7 +1,8 @@
-"""CLI and STI, loads and stores of the kernel, and the processor's delivery of an NMI through the TSS."""
+"""CLI and STI, RDTSCP, loads and stores of the kernel, and the processor's delivery of an NMI by the TSS."""
 
 from ..faults import Fault
 from ..processor import RFLAGS_IF, Processor
+from .intercepts import intercept
 from .msr import require_ring0
 
 #: Bytes that one load or store may move.
@@ -19,16 +20,40 @@ def cli(p: Processor) -> None:
 
 
 def sti(p: Processor) -> None:
-    """STI: set RFLAGS.IF.  #GP(0) outside ring 0 (IOPL 0)."""
+    """STI: set RFLAGS.IF; where it was clear, interrupts come after the next instruction only.
+
+    #GP(0) outside ring 0 (IOPL 0).
+    """
     require_ring0(p, "STI")
-    p.set("STI", None, None, "RFLAGS", p.regs["RFLAGS"] | RFLAGS_IF)
+    flags = p.regs["RFLAGS"]
+    if not flags & RFLAGS_IF:
+        p.shadow = 1
+    p.set("STI", None, None, "RFLAGS", flags | RFLAGS_IF)
+
+
+def rdtscp(p: Processor) -> int:
+    """RDTSCP: return what it puts into ECX, TSC_AUX; the model has no time, so no TSC either."""
+    if p.intercepts:
+        intercept(p, "RDTSCP")
+    value = p.regs["TSC_AUX"]
+    p.record("RDTSCP", None, value)
+    return value & 0xFFFF_FFFF
+
+
+def rdpid(p: Processor) -> int:
+    """RDPID: return TSC_AUX.  #UD on a CPU without it."""
+    if not p.features.rdpid:
+        raise Fault("#UD", "RDPID on a CPU that has none")
+    value = p.regs["TSC_AUX"]
+    p.record("RDPID", None, value)
+    return value
 
 
 def load(p: Processor, address: int, size: int = 8) -> int:
     """MOV r, m: return `size` bytes at linear `address`.  #PF where nothing is mapped."""
     if size not in SIZES or type(address) is not int:
         _require_operands("load", size, address)
-    value = p.memory.read(p.memory.translate(address, size), size)
+    value = p.memory.read(p.memory.translate(address, size, 4 if p.regs["CPL"] == 3 else 0), size)
     p.record("MOV r,m", p.symbols.get(address, address), value)
     return value
 
@@ -45,7 +70,7 @@ def load_gs(p: Processor, offset: int, size: int = 8) -> int:
         _require_operands("load_gs", size, offset)
     address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
     try:
-        value = p.memory.read(p.memory.translate(address, size), size)
+        value = p.memory.read(p.memory.translate(address, size, 4 if p.regs["CPL"] == 3 else 0), size)
     except Fault as fault:
         raise _through_gs(p, offset, fault) from None
     p.record("MOV r,m", p.symbols.get(-offset - 1) or f"gs:{offset:#x}", value)
@@ -72,7 +97,7 @@ def _require_operands(what: str, size: int, *numbers: int) -> None:
 
 
 def _store(p: Processor, name: str | int, address: int, value: int, size: int) -> None:
-    pa = p.memory.translate(address, size)
+    pa = p.memory.translate(address, size, 6 if p.regs["CPL"] == 3 else 2)
     old = p.memory.write(pa, value, size)
     new = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
     p.record("MOV m,r", name, value, (), (), (), ((pa, old, new),))
@@ -100,7 +125,7 @@ def deliver_nmi(p: Processor, ist: int) -> int:
     frame = b""
     for name in ("RIP", "CS.selector", "RFLAGS", "RSP", "SS.selector"):
         frame += regs[name].to_bytes(8, "little")
-    pa = memory.translate(top & 0xFFFF_FFFF_FFFF_FFFF, FRAME)
+    pa = memory.translate(top & 0xFFFF_FFFF_FFFF_FFFF, FRAME, 2)
     page, at = memory.page(pa & ~0xFFF), pa & 0xFFF
     old = bytes(page[at : at + FRAME])
     page[at : at + FRAME] = frame

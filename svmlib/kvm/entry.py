@@ -70,6 +70,7 @@ def nmi(machine: "Machine", p: Processor) -> None:
         )
         raise _stopped(machine, p, "per_cpu", "GS.base", why)
     undo()
+    p.nmi_masked = False
     p.set("IRET", None, None, "RSP", machine.kernel_stack(p.index))
 
 

@@ -69,7 +69,7 @@ def _value(random: Random, name: str) -> int:
         return random.getrandbits(28) << 12
     if name.endswith("DTR.limit"):
         return random.getrandbits(16)
-    if row.write == "low32" or row.bits < 64:
+    if row.write in ("low32", "sysenter") or row.bits < 64:
         return random.getrandbits(min(row.bits, 32))
     if name.endswith(".base") or row.write == "canonical" or name in ("RIP", "RSP"):
         return canonical(random.getrandbits(48))

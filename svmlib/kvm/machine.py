@@ -10,6 +10,7 @@ from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from .. import profiles
 from ..faults import Fault, Runaway, Shutdown
 from ..instructions import Cpu, svm, system
 from ..instructions.svm import HOST_SET, VMSAVE_SET
@@ -107,7 +108,8 @@ class Machine:
         self.memory = Memory()
         self.violation: Violation | None = None
         self.records: list[ExitRecord] = []
-        new = partial(Processor, memory=self.memory, trace=self.trace, null_clears_base=host.null_clears_base)
+        features = profiles.cpu().but(null_clears_base=host.null_clears_base)
+        new = partial(Processor, memory=self.memory, trace=self.trace, features=features)
         self.processors = [new(n) for n in range(host.cpus)]
         self.cpus = [Cpu(p) for p in self.processors]
         names = symbols(host.cpus, host.seed)

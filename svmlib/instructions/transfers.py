@@ -1,0 +1,141 @@
+"""SYSCALL, SYSRET and IRET: the ways between kernel and user space, and what they do to segment registers.
+
+Rules from bochs-segments and linux-entry-64; IRET's on FS and GS were run on both emulators (emulators-run).
+"""
+
+from ..faults import Fault
+from ..memory import is_canonical
+from ..processor import EFER_SCE, RFLAGS_RF, RFLAGS_VM, Processor
+from .intercepts import intercept
+from .msr import linear_bits, require_ring0
+from .segments import fetch
+
+_FLAT = 0xFFFF_FFFF
+_CODE0, _DATA0, _CODE3, _DATA3 = 0xA9B, 0xC93, 0xAFB, 0xCF3
+_NT, _FLAGS = 1 << 14, 0x3F_7FD5
+_MASK64 = (1 << 64) - 1
+
+
+def _flat(name: str, selector: int, attrib: int) -> dict[str, int]:
+    return {
+        f"{name}.selector": selector & 0xFFFF,
+        f"{name}.attrib": attrib,
+        f"{name}.limit": _FLAT,
+        f"{name}.base": 0,
+    }
+
+
+def _require_sce(p: Processor, what: str) -> None:
+    if not p.regs["EFER"] & EFER_SCE:
+        raise Fault("#UD", f"{what} while EFER.SCE is clear")
+
+
+def syscall(p: Processor) -> None:
+    """SYSCALL from 64-bit code: to LSTAR at CPL 0, RIP in RCX, RFLAGS in R11, those in SFMASK cleared.
+
+    CS and SS come from STAR[47:32], flat, and no descriptor is read.  FS, GS and their bases stay: whatever
+    LSTAR and GS.base hold, the kernel now runs on it.  #UD while EFER.SCE is clear.
+    """
+    _require_sce(p, "SYSCALL")
+    regs = p.regs
+    selector = regs["STAR"] >> 32 & 0xFFFC
+    flags = regs["RFLAGS"]
+    p.update(
+        "SYSCALL",
+        None,
+        regs["LSTAR"],
+        {
+            "RCX": regs["RIP"],
+            "R11": flags & ~RFLAGS_RF,
+            "RIP": regs["LSTAR"],
+            "RFLAGS": flags & ~regs["SFMASK"] & ~RFLAGS_RF | 2,
+            "CPL": 0,
+            **_flat("CS", selector, _CODE0),
+            **_flat("SS", selector + 8, _DATA0),
+        },
+    )
+
+
+def sysret(p: Processor) -> None:
+    """SYSRET to 64-bit code: to RCX at CPL 3 with RFLAGS from R11; CS and SS from STAR[63:48], flat.
+
+    #UD while EFER.SCE is clear, #GP(0) outside ring 0.
+    """
+    _require_sce(p, "SYSRET")
+    require_ring0(p, "SYSRET")
+    regs = p.regs
+    selector = regs["STAR"] >> 48
+    p.update(
+        "SYSRET",
+        None,
+        regs["RCX"],
+        {
+            "RIP": regs["RCX"],
+            "RFLAGS": regs["R11"] & _FLAGS & ~RFLAGS_RF | 2,
+            "CPL": 3,
+            **_flat("CS", selector + 16 | 3, _CODE3),
+            **_flat("SS", selector + 8 | 3, _DATA3),
+        },
+    )
+
+
+def iret(p: Processor) -> None:
+    """IRET from 64-bit code: pop RIP, CS, RFLAGS, RSP and SS at RSP; an NMI may come again.
+
+    On the way to an outer ring ES, DS, FS and GS whose DPL lies below it become null; their bases stay.
+    #GP(0) for NT, a null CS or a RIP that is not canonical; #GP(selector), #NP(selector), #SS(selector) as
+    the descriptors have it; #PF where the stack is not mapped.
+    """
+    if p.intercepts:
+        intercept(p, "IRET")
+    regs, memory = p.regs, p.memory
+    if regs["RFLAGS"] & _NT:
+        raise Fault("#GP", "IRET while RFLAGS.NT is set", 0)
+    frame = [memory.read(memory.translate(regs["RSP"] + 8 * n & _MASK64)) for n in range(5)]
+    return_to(p, *frame)
+    p.nmi_masked = False
+
+
+def return_to(p: Processor, rip: int, cs: int, rflags: int, rsp: int, ss: int) -> None:
+    """Go where an IRET's frame says; faults as `iret`."""
+    cs, ss = cs & 0xFFFF, ss & 0xFFFF
+    regs, rpl = p.regs, cs & 3
+    code = _code_segment(p, cs)
+    stack = _stack_segment(p, ss, rpl)
+    if not is_canonical(rip, linear_bits(p)):
+        raise Fault("#GP", f"IRET: RIP {rip:#x} is not canonical", 0)
+    new = {"RIP": rip, "RFLAGS": rflags & _FLAGS & ~RFLAGS_VM | 2, "RSP": rsp, "CPL": rpl}
+    new |= {f"CS.{part}": value for part, value in code.items()}
+    new |= {f"SS.{part}": value for part, value in stack.items()}
+    if rpl > regs["CPL"]:
+        for name in ("ES", "DS", "FS", "GS"):
+            attrib = regs[f"{name}.attrib"]
+            if attrib >> 5 & 3 < rpl and attrib & 0x1C != 0x1C:
+                new |= {f"{name}.selector": 0, f"{name}.attrib": 0}
+    p.update("IRET", None, rip, new)
+
+
+def _code_segment(p: Processor, cs: int) -> dict[str, int]:
+    if cs < 4:
+        raise Fault("#GP", "IRET: CS is null", 0)
+    attrib, limit, base = fetch(p, "IRET", cs)
+    rpl, dpl = cs & 3, attrib >> 5 & 3
+    conforming = attrib & 0xC == 0xC
+    if attrib & 0x18 != 0x18 or rpl < p.regs["CPL"] or (dpl > rpl if conforming else dpl != rpl):
+        raise Fault("#GP", f"IRET: {cs:#x} selects no code segment of ring {rpl} to return to", cs & ~3)
+    if not attrib & 0x80:
+        raise Fault("#NP", f"IRET: the code segment of {cs:#x} is not present", cs & ~3)
+    return {"selector": cs, "attrib": attrib, "limit": limit, "base": base}
+
+
+def _stack_segment(p: Processor, ss: int, rpl: int) -> dict[str, int]:
+    if ss < 4:
+        if rpl == 3:
+            raise Fault("#GP", "IRET: SS is null on the way to ring 3", 0)
+        return {"selector": ss, "attrib": 0, "limit": 0, "base": 0}
+    attrib, limit, base = fetch(p, "IRET", ss)
+    if attrib & 0x1A != 0x12 or not rpl == ss & 3 == attrib >> 5 & 3:
+        raise Fault("#GP", f"IRET: {ss:#x} selects no stack segment of ring {rpl}", ss & ~3)
+    if not attrib & 0x80:
+        raise Fault("#SS", f"IRET: the stack segment of {ss:#x} is not present", ss & ~3)
+    return {"selector": ss, "attrib": attrib, "limit": limit, "base": base}
