@@ -72,6 +72,8 @@ class Processor:
         self.vmcb_pa: int | None = None
         self.control: Any = None
         self.intercepts = 0
+        #: The guest's VMSA, if it is an SEV-ES guest.
+        self.vmsa_pa = 0
         #: Why the processor stopped, once it has.
         self.shutdown: Shutdown | None = None
         #: Names for the trace: by linear address, and by offset from GS as -offset - 1.

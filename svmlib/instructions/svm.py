@@ -22,7 +22,7 @@ from ..processor import (
 from ..profiles import Switches
 from ..registers import REGISTERS, carried_by
 from ..vmcb import CONTROL, Layout
-from . import events, legality
+from . import events, legality, sev_es
 from .intercepts import EXITCODES, Intercepted, intercept
 from .msr import linear_bits
 
@@ -148,7 +148,7 @@ def vmload(p: Processor, rax: int) -> None:
     """
     require_svm(p, "VMLOAD")
     page, _ = _moved_page(p, "VMLOAD", rax)
-    new, registers = _vmload_image(VMSAVE_SET.image(page), p.options, linear_bits(p))
+    new, registers = vmload_image(VMSAVE_SET.image(page), p.options, linear_bits(p))
     old = VMSAVE_SET.values(p.regs)
     p.regs.update(registers)
     p.record("VMLOAD", rax, None, VMSAVE_SET.names, old, new)
@@ -156,7 +156,8 @@ def vmload(p: Processor, rax: int) -> None:
 
 # Images are decoded once: a run goes through few different ones, and each many times.
 @lru_cache(maxsize=512)
-def _vmload_image(image: bytes, options: Switches, bits: int) -> tuple[tuple[int, ...], dict[str, int]]:
+def vmload_image(image: bytes, options: Switches, bits: int) -> tuple[tuple[int, ...], dict[str, int]]:
+    """Return what VMLOAD makes of the bytes of a page, as values in VMSAVE_SET's order and by name."""
     values = list(VMSAVE_SET.read(image))
     for index in _SIGN_EXTENDED:
         values[index] = canonical(values[index], bits)
@@ -205,8 +206,11 @@ def vmrun(p: Processor, rax: int) -> None:
     p.saved_host = HOST_SET.values(regs)
     p.host_rflags, p.host_cr8 = regs["RFLAGS"], regs["CR8"]
     control = legality.control(page)
+    encrypted = control.misc_ctl & sev_es.SEV_ES
+    vmsa_pa = sev_es.vmsa(page) if encrypted else 0
+    held = sev_es.shifted(p.memory, vmsa_pa) if encrypted else page
     new, guest, why = _vmrun_image(
-        VMRUN_SET.image(page), control, p.options, p.features.la57, regs["CR0"] >> 31 == 1
+        VMRUN_SET.image(held), control, p.options, p.features.la57, regs["CR0"] >> 31 == 1
     )
     if why:
         p.record("VMRUN", rax, None, ("RAX",), (before,), (rax,))
@@ -219,6 +223,9 @@ def vmrun(p: Processor, rax: int) -> None:
             regs["CR2"] = cr2
         p.gif = 1
         p.record("VMRUN", rax, None, VMRUN_SET.names, old, new)
+        p.vmsa_pa = vmsa_pa
+        if encrypted:
+            sev_es.load(p, "VMRUN", vmsa_pa, sev_es.type_b(p, vmsa_pa))
         _run_guest(p, rax, control)
     if p.saved_host is None and regs["RFLAGS"] & RFLAGS_TF:
         raise Fault("#DB", "RFLAGS.TF was set at VMRUN: a single step ends after it, on the host's side")
@@ -282,9 +289,15 @@ def vmexit(
     stored[0] = (*stored[0][:2], bytes(page[_EXIT_AT : _EXIT_AT + 32]))
     dr6 = regs["DR6"]
     dr7 = _DR7_OFF
+    swapped: tuple[sev_es.Row, ...] | None = None
     if p.control:
+        if p.control.misc_ctl & sev_es.SEV_ES:
+            swapped = sev_es.type_b(p, p.vmsa_pa)
         stored += _leave(p, rax, page)
-        stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
+        if swapped is None:
+            stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
+        else:
+            stored += sev_es.store_guest(p, p.vmsa_pa, (VMRUN_SET, VMSAVE_SET), swapped)
         if p.options.vmexit_restores_dr6:
             dr6 = p.host_dr[0]
         if p.options.vmexit_keeps_dr7:
@@ -296,6 +309,8 @@ def vmexit(
         regs["RFLAGS"] = flags & ~(RFLAGS_RF | RFLAGS_VM)
     p.saved_host = None
     p.record("#VMEXIT", why or rax, exitcode, _BACK, old, (*HOST_SET.values(regs), dr6, dr7), tuple(stored))
+    if swapped is not None:
+        sev_es.load(p, "#VMEXIT", regs["VM_HSAVE_PA"] + sev_es.HOST_AREA, swapped)
 
 
 def _leave(p: Processor, rax: int, page: bytearray) -> list[tuple[int, bytes, bytes]]:
