@@ -308,7 +308,7 @@ DEVIATIONS = (
         "qemu72",
         {},
         [_field(at.VMCB, 0x568, at.DR6 | 1), ("vmrun", at.VMCB, [])],
-        ("vmexit_restores_dr6", "vmexit_keeps_dr7"),
+        ("vmexit_restores_dr6",),
     ),
     Deviation(
         "invalid-32-bits",

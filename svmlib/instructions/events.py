@@ -78,11 +78,16 @@ def raised(p: Processor, fault: Fault) -> Exception:
 
     EXITINFO1 is the error code, EXITINFO2 a #PF's address; CR2 is then left alone (bochs-svm).
     """
+    intercept_fault(p, fault)
+    return p.fault(fault)
+
+
+def intercept_fault(p: Processor, fault: Fault) -> None:
+    """End the guest's run if its VMCB intercepts the exception `fault`."""
     if p.intercepts:
         code = _EXCEPTION + VECTORS[fault.vector]
         if p.intercepts >> code & 1:
             raise Intercepted(code, fault.error_code or 0, fault.address or 0)
-    return p.fault(fault)
 
 
 def inject(p: Processor, control: Control) -> None:

@@ -237,46 +237,53 @@ def _run_guest(p: Processor, rax: int, control: legality.Control) -> None:
     shadow, p.shadow = p.shadow, control.int_state & 1
     p.vmcb_pa, p.control, p.intercepts = rax, control, control.intercepts
     if control.int_ctl & events.V_INTR_MASKING:
-        p.regs["CR8"] = control.int_ctl & _V_TPR
-    injected = 0
+        p.set("VMRUN", "V_TPR", None, "CR8", control.int_ctl & _V_TPR)
+    intinfo = control.eventinj if control.eventinj & legality.EVENTINJ_VALID else 0
     try:
-        if control.eventinj & legality.EVENTINJ_VALID:
-            injected = control.eventinj
+        if intinfo:
             events.inject(p, control)
-        injected = 0
-        if p.pending:
-            events.arrive(p)
-        if p.guest is None:
-            return
+            intinfo = 0
+        code = _guest_s_exit(p, rax)
+        if code is not None:
+            vmexit(p, rax, code)
+    except Intercepted as exit_:
+        if intinfo:  # the host's shadow leaks into the guest's (linux-svm-c-2025, commit be45bc4eff33)
+            p.shadow |= shadow
+        vmexit(p, rax, exit_.exitcode, None, (exit_.info1, exit_.info2, intinfo))
+
+
+def _guest_s_exit(p: Processor, rax: int) -> int | None:
+    """Run the guest; return the EXITCODE it leaves with, or None where it stays, or raise Intercepted.
+
+    A fault or a shutdown that it does not handle is an exit where the VMCB wants one.
+    """
+    if p.pending:
+        events.arrive(p)
+    if p.guest is None:
+        return None
+    try:
         code = p.guest(p, rax)
         if code is None:
             vmmcall(p)
-        else:
-            vmexit(p, rax, code)
-    except Intercepted as exit_:
-        if injected:  # the host's shadow leaks into the guest's (linux-svm-c-2025, commit be45bc4eff33)
-            p.shadow |= shadow
-        vmexit(p, rax, exit_.exitcode, None, exit_.info1, exit_.info2, injected)
+    except Fault as fault:
+        events.intercept_fault(p, fault)
+        intercept(p, "SHUTDOWN")
+        raise
     except Shutdown:
-        if p.side == "host" or not p.intercepts >> EXITCODES["SHUTDOWN"] & 1:
-            raise
-        p.shutdown = None
-        vmexit(p, rax, EXITCODES["SHUTDOWN"])
+        if p.side == "guest" and p.intercepts >> EXITCODES["SHUTDOWN"] & 1:
+            p.shutdown = None
+            intercept(p, "SHUTDOWN")
+        raise
+    return code
 
 
 def vmexit(
-    p: Processor,
-    rax: int,
-    exitcode: int,
-    why: str | None = None,
-    info1: int = 0,
-    info2: int = 0,
-    intinfo: int = 0,
+    p: Processor, rax: int, exitcode: int, why: str | None = None, info: tuple[int, int, int] = (0, 0, 0)
 ) -> None:
     """#VMEXIT: clear GIF, store the guest's half into the VMCB at `rax`, load the host's back.
 
     What VMSAVE carries and what software carries is still the guest's; so are CR2 and DR6.  DR7 comes back
-    disabled.  After VMEXIT_INVALID no guest state is stored.
+    disabled.  After VMEXIT_INVALID no guest state is stored.  `info` is EXITINFO1, EXITINFO2, EXITINTINFO.
     """
     if p.saved_host is None:
         raise RuntimeError("#VMEXIT without a VMRUN")
@@ -284,56 +291,50 @@ def vmexit(
     p.gif = 0
     p.side = "host"
     regs = p.regs
-    stored = [(rax + _EXIT_AT, bytes(page[_EXIT_AT : _EXIT_AT + 32]), b"")]
-    _EXIT.pack_into(page, _EXIT_AT, exitcode, info1, info2, intinfo)
-    stored[0] = (*stored[0][:2], bytes(page[_EXIT_AT : _EXIT_AT + 32]))
-    dr6 = regs["DR6"]
-    dr7 = _DR7_OFF
+    before = bytes(page[_EXIT_AT : _EXIT_AT + _EXIT.size])
+    after = _EXIT.pack(exitcode, *info)
+    page[_EXIT_AT : _EXIT_AT + _EXIT.size] = after
+    stored = [(rax + _EXIT_AT, before, after)]
+    debug = regs["DR6"], _DR7_OFF
     swapped: tuple[sev_es.Row, ...] | None = None
     if p.control:
+        if p.options.vmexit_restores_dr6:
+            debug = p.host_dr[0], p.host_dr[1] & ~0xFF
         if p.control.misc_ctl & sev_es.SEV_ES:
             swapped = sev_es.type_b(p, p.vmsa_pa)
-        stored += _leave(p, rax, page)
-        if swapped is None:
-            stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
-        else:
             stored += sev_es.store_guest(p, p.vmsa_pa, (VMRUN_SET, VMSAVE_SET), swapped)
-        if p.options.vmexit_restores_dr6:
-            dr6 = p.host_dr[0]
-        if p.options.vmexit_keeps_dr7:
-            dr7 = p.host_dr[1] & ~0xFF
+        else:
+            stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
+        stored += _leave(p, rax)
     old = (*HOST_SET.values(regs), regs["DR6"], regs["DR7"])
-    new = (*p.saved_host, dr6, dr7)
-    regs.update(zip(_BACK, new, strict=True))
-    if (flags := regs["RFLAGS"]) & (RFLAGS_RF | RFLAGS_VM):
-        regs["RFLAGS"] = flags & ~(RFLAGS_RF | RFLAGS_VM)
+    regs.update(zip(_BACK, (*p.saved_host, *debug), strict=True))
+    if regs["RFLAGS"] & (RFLAGS_RF | RFLAGS_VM):
+        regs["RFLAGS"] &= ~(RFLAGS_RF | RFLAGS_VM)
     p.saved_host = None
-    p.record("#VMEXIT", why or rax, exitcode, _BACK, old, (*HOST_SET.values(regs), dr6, dr7), tuple(stored))
+    p.record("#VMEXIT", why or rax, exitcode, _BACK, old, (*HOST_SET.values(regs), *debug), tuple(stored))
     if swapped is not None:
         sev_es.load(p, "#VMEXIT", regs["VM_HSAVE_PA"] + sev_es.HOST_AREA, swapped)
 
 
-def _leave(p: Processor, rax: int, page: bytearray) -> list[tuple[int, bytes, bytes]]:
-    """Write back what the guest changed of the control area, and forget it."""
+def _leave(p: Processor, rax: int) -> list[tuple[int, bytes, bytes]]:
+    """Write back what the guest changed of the control area, and forget it; return the memory written."""
     control = p.control
-    stored = []
     int_ctl = control.int_ctl
     if int_ctl & events.V_INTR_MASKING:
         int_ctl = int_ctl & ~_V_TPR | p.regs["CR8"] & _V_TPR
-        p.regs["CR8"] = p.host_cr8
-    event = control.eventinj & ~legality.EVENTINJ_VALID
-    for at, size, before, after in (
-        (_INT_CTL, 4, legality.control(page).int_ctl, int_ctl),
-        (_INT_STATE, 8, control.int_state, control.int_state & ~1 | p.shadow),
-        (_EVENTINJ, 8, control.eventinj, event),
-    ):
-        if before != after:
-            pa = rax + at
-            old = p.memory.write(pa, after, size)
-            stored.append((pa, old, after.to_bytes(size, "little")))
+        p.set("#VMEXIT", "V_TPR", None, "CR8", p.host_cr8)
+    fields = (
+        (_INT_CTL, 4, int_ctl),
+        (_INT_STATE, 8, control.int_state & ~1 | p.shadow),
+        (_EVENTINJ, 8, control.eventinj & ~legality.EVENTINJ_VALID),
+    )
     p.shadow = 0
     p.vmcb_pa, p.control, p.intercepts = None, None, 0
-    return stored
+    written = [
+        (rax + at, p.memory.write(rax + at, value, size), value.to_bytes(size, "little"))
+        for at, size, value in fields
+    ]
+    return [(pa, old, new) for pa, old, new in written if old != new]
 
 
 def _virtual_gif(p: Processor) -> bool:
