@@ -1,4 +1,4 @@
-"""The fault table, row by row and pair by pair: what each instruction refuses, and which of two comes first."""
+"""The fault table, row by row and pair by pair: what instructions refuse, and which of two comes first."""
 
 import itertools
 
