@@ -305,7 +305,7 @@ def vmexit(
             stored += sev_es.store_guest(p, p.vmsa_pa, (VMRUN_SET, VMSAVE_SET), swapped)
         else:
             stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
-        stored += _leave(p, rax)
+        stored += _leave(p, rax, page)
     old = (*HOST_SET.values(regs), regs["DR6"], regs["DR7"])
     regs.update(zip(_BACK, (*p.saved_host, *debug), strict=True))
     if regs["RFLAGS"] & (RFLAGS_RF | RFLAGS_VM):
@@ -316,7 +316,7 @@ def vmexit(
         sev_es.load(p, "#VMEXIT", regs["VM_HSAVE_PA"] + sev_es.HOST_AREA, swapped)
 
 
-def _leave(p: Processor, rax: int) -> list[tuple[int, bytes, bytes]]:
+def _leave(p: Processor, rax: int, page: bytearray) -> list[tuple[int, bytes, bytes]]:
     """Write back what the guest changed of the control area, and forget it; return the memory written."""
     control = p.control
     int_ctl = control.int_ctl
@@ -330,11 +330,13 @@ def _leave(p: Processor, rax: int) -> list[tuple[int, bytes, bytes]]:
     )
     p.shadow = 0
     p.vmcb_pa, p.control, p.intercepts = None, None, 0
-    written = [
-        (rax + at, p.memory.write(rax + at, value, size), value.to_bytes(size, "little"))
-        for at, size, value in fields
-    ]
-    return [(pa, old, new) for pa, old, new in written if old != new]
+    written = []
+    for at, size, value in fields:
+        new = value.to_bytes(size, "little")
+        if page[at : at + size] != new:
+            written.append((rax + at, bytes(page[at : at + size]), new))
+            page[at : at + size] = new
+    return written
 
 
 def _virtual_gif(p: Processor) -> bool:
