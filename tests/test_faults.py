@@ -44,6 +44,9 @@ CONDITIONS = {
     "SCE clear": ({"EFER": SVME | LME | LMA}, {}),
     "NT": ({"RFLAGS": 0x4002}, {}),
     "stack not mapped": ({"RSP": 0x1000}, {}),
+    "long mode": ({"EFER": SVME | LME | LMA | 1}, {}),
+    "outside long mode": ({"EFER": SVME | 1}, {}),
+    "SYSENTER_CS null": ({"SYSENTER_CS": 0}, {}),
 }
 
 
@@ -57,7 +60,7 @@ CALLS = {
     **{name: ({"address": VMCB}, named(name, "address")) for name in ("VMRUN", "VMLOAD", "VMSAVE")},
     **{name: ({}, named(name))
        for name in ("STGI", "CLGI", "VMMCALL", "SWAPGS", "RDFSBASE", "RDGSBASE", "CLI", "STI", "RDPID",
-                    "SYSCALL", "SYSRET", "IRET")},
+                    "SYSCALL", "SYSRET", "SYSENTER", "SYSEXIT", "IRET")},
     "SKINIT": ({}, lambda c, o: c.skinit(0)),
     "INVLPGA": ({}, lambda c, o: c.invlpga(0x1000, 1)),
     "RDMSR": ({"msr": MSR.LSTAR}, lambda c, o: c.rdmsr(o["msr"])),
@@ -77,7 +80,9 @@ CALLS = {
 
 def attempt(instruction, *conditions):
     """Issue an instruction with some things wrong; return the fault as text, or None."""
-    registers = {"RSP": DIRECT_MAP + PAGE}
+    registers = {"RSP": DIRECT_MAP + PAGE, "SYSENTER_CS": 0x60}
+    if instruction in ("SYSENTER", "SYSEXIT"):
+        registers["EFER"] = SVME | 1
     operands, call = CALLS[instruction]
     for condition in conditions:
         changed, wrong = CONDITIONS[condition]
@@ -150,4 +155,5 @@ def test_the_table_names_every_instruction_that_can_fault_and_every_condition_is
     named = {name.split()[0].lower() for name in CALLS} | {"mov_to_sreg", "mov_from_sreg", "mov_to_cr"}
     left = {name for name in dir(Cpu) if name[0] != "_"} - named
     assert left == {"load", "store", "load_gs", "store_gs", "sgdt", "sidt", "sldt", "str", "rdtscp",
-                    "mov_from_cr", "mov_to_dr", "mov_from_dr"}  # fmt: skip
+                    "mov_from_cr", "mov_to_dr", "mov_from_dr", "lsl", "xgetbv", "rdpkru", "load_fs",
+                    "store_fs", "store_register"}  # fmt: skip

@@ -15,6 +15,7 @@ INSTRUCTIONS = {
     "rdgsbase", "wrfsbase", "wrgsbase", "mov_from_sreg", "mov_to_sreg", "sldt", "lldt", "str", "ltr", "load",
     "store", "load_gs", "store_gs", "vmmcall", "invlpga", "skinit", "lgdt", "lidt", "sgdt", "sidt",
     "mov_from_cr", "mov_to_cr", "mov_from_dr", "mov_to_dr", "syscall", "sysret", "iret", "rdtscp", "rdpid",
+    "lsl", "xgetbv", "rdpkru", "load_fs", "store_fs", "store_register", "sysenter", "sysexit",
 }  # fmt: skip
 
 

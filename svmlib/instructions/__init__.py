@@ -4,12 +4,13 @@ svm        VMRUN and #VMEXIT, VMSAVE, VMLOAD, CLGI, STGI, VMMCALL, INVLPGA, SKIN
 legality   which VMCBs VMRUN refuses
 intercepts what ends a guest's run
 events     INTR, NMI, SMI, INIT, #MC, EVENTINJ: when the machine takes them
+delivery   how an event or a fault gets to its handler: the IDT's gate, the TSS's stack
 sev_es     VMRUN and #VMEXIT of SEV-ES guests
 msr        RDMSR, WRMSR
 segments   MOV to and from segment registers, SWAPGS, base instructions, LLDT, LTR and their like
 control    control and debug registers, LGDT, LIDT and their like
-transfers  SYSCALL, SYSRET, IRET
-system     CLI, STI, RDTSCP, RDPID, loads and stores
+transfers  SYSCALL, SYSRET, SYSENTER, SYSEXIT, IRET
+system     CLI, STI, RDTSCP, RDPID, XGETBV, RDPKRU, loads and stores
 """
 
 import builtins
@@ -73,6 +74,7 @@ class Cpu:
     wrgsbase = _instruction(segments.wrgsbase)
     mov_from_sreg = _instruction(segments.mov_from_sreg)
     mov_to_sreg = _instruction(segments.mov_to_sreg)
+    lsl = _instruction(segments.lsl)
     sldt = _instruction(segments.sldt)
     lldt = _instruction(segments.lldt)
     vmmcall = _instruction(svm.vmmcall)
@@ -88,6 +90,8 @@ class Cpu:
     mov_to_dr = _instruction(control.mov_to_dr)
     syscall = _instruction(transfers.syscall)
     sysret = _instruction(transfers.sysret)
+    sysenter = _instruction(transfers.sysenter)
+    sysexit = _instruction(transfers.sysexit)
     iret = _instruction(transfers.iret)
     rdtscp = _instruction(system.rdtscp)
     rdpid = _instruction(system.rdpid)
@@ -95,6 +99,11 @@ class Cpu:
     ltr = _instruction(segments.ltr)
     load = _instruction(system.load)
     store = _instruction(system.store)
+    xgetbv = _instruction(system.xgetbv)
+    rdpkru = _instruction(system.rdpkru)
+    store_register = _instruction(system.store_register)
+    load_fs = _instruction(system.load_fs)
+    store_fs = _instruction(system.store_fs)
     load_gs = _instruction(system.load_gs)
     store_gs = _instruction(system.store_gs)
 

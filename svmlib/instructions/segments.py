@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ..faults import Fault
 from ..memory import is_canonical
-from ..processor import CR4_FRED, CR4_FSGSBASE, Processor
+from ..processor import CR4_FRED, CR4_FSGSBASE, EFER_LMA, Processor
 from .intercepts import intercept
 from .msr import linear_bits, require_ring0
 
@@ -16,8 +16,13 @@ _TSS_AVAILABLE = 0x9
 
 
 def swapgs(p: Processor) -> None:
-    """SWAPGS: exchange GS.base and KernelGSBase.  #UD while CR4.FRED is set, #GP(0) outside ring 0."""
+    """SWAPGS: exchange GS.base and KernelGSBase.
+
+    #UD outside 64-bit mode and while CR4.FRED is set, #GP(0) outside ring 0.
+    """
     regs = p.regs
+    if not regs["EFER"] & EFER_LMA:
+        raise Fault("#UD", "SWAPGS outside 64-bit mode")
     if regs["CR4"] & CR4_FRED:
         raise Fault("#UD", "SWAPGS while CR4.FRED is set")
     require_ring0(p, "SWAPGS")
@@ -44,6 +49,8 @@ def _write_base(p: Processor, what: str, name: str, value: int) -> None:
 def _require_fsgsbase(p: Processor, what: str) -> None:
     if not p.regs["CR4"] & CR4_FSGSBASE or not p.features.fsgsbase:
         raise Fault("#UD", f"{what} while CR4.FSGSBASE is clear; write the MSR instead")
+    if not p.regs["EFER"] & EFER_LMA:
+        raise Fault("#UD", f"{what} outside 64-bit mode")
 
 
 def rdfsbase(p: Processor) -> int:
@@ -165,6 +172,25 @@ def _segment(register: str) -> str:
     return register
 
 
+def lsl(p: Processor, selector: int) -> int:
+    """LSL: return the limit of a segment, in bytes; 0 where the selector names none that may be seen.
+
+    Where it does, the machine sets ZF, which stands for itself here: no segment that is used so has limit 0
+    but CPU 0's, and that is its number (linux-entry-64).
+    """
+    selector = _selector("LSL", selector)
+    try:
+        attrib, limit, _ = fetch(p, "LSL", selector) if selector >= 4 else (0, 0, 0)
+    except Fault as fault:
+        if fault.vector == "#PF":
+            raise
+        attrib, limit = 0, 0
+    if not attrib & 0x10 or max(p.regs["CPL"], selector & 3) > attrib >> 5 & 3:
+        limit = 0
+    p.record("LSL", selector, limit)
+    return limit
+
+
 def sldt(p: Processor) -> int:
     """SLDT: return LDTR's selector."""
     if p.intercepts:
@@ -239,13 +265,15 @@ def _system_descriptor(
             f"{what}: {selector:#x} selects from the LDT, a system segment lies in the GDT",
             selector & ~3,
         )
-    attrib, limit, base = fetch(p, what, selector, 16)
+    long_mode = p.regs["EFER"] & EFER_LMA
+    attrib, limit, base = fetch(p, what, selector, 16 if long_mode else 8)
     if attrib & 0x10 or attrib & 0xF not in types:
         raise Fault("#GP", f"{what}: {selector:#x} selects no {wanted}", selector & ~3)
     if not attrib & 0x80:
         raise Fault("#NP", f"{what}: the segment of {selector:#x} is not present", selector & ~3)
-    high = p.memory.read(p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 8, 4), 4)
-    base |= high << 32
+    if long_mode:
+        high = p.memory.read(p.memory.translate(p.regs["GDTR.base"] + (selector & ~7) + 8, 4), 4)
+        base |= high << 32
     if not is_canonical(base, linear_bits(p)):
         raise Fault("#GP", f"{what}: the base {base:#x} of {selector:#x} is not canonical", selector & ~3)
     return attrib, limit, base

@@ -1,7 +1,8 @@
 """VMRUN and #VMEXIT, VMSAVE and VMLOAD, CLGI and STGI and the rest: what each moves and when it faults.
 
 The rules are read from two emulators and from KVM (sources bochs-svm, qemu-svm-helper, linux-svm-c-2021); the
-manual itself was not at hand.  What they agree on was also run on both (emulators-run).
+manual itself was not at hand.  What they agree on was also run on both (emulators-run).  A long module: the
+eight instructions share what they check and what they move.
 """
 
 from functools import lru_cache
@@ -66,6 +67,13 @@ def require_svm(p: Processor, what: str) -> None:
         raise Fault("#GP", f"{what} at CPL {p.regs['CPL']}; it is for ring 0", 0)
 
 
+def _address(p: Processor, rax: int) -> int:
+    """Return the part of rAX that names the page: EAX alone outside long mode (linux-svm-ops)."""
+    if p.regs["EFER"] & EFER_LMA or not isinstance(rax, int):
+        return rax
+    return rax & 0xFFFF_FFFF
+
+
 def _operand_page(p: Processor, what: str, rax: int) -> bytearray:
     """Return the page that rAX names, after the intercept and the #GP in the profile's order."""
     if p.intercepts and p.options.address_after_intercept:
@@ -85,7 +93,7 @@ def _checked_page(p: Processor, what: str, rax: int) -> bytearray:
         raise Fault("#GP", f"{what}: {rax:#x} is not aligned to 4 KiB", 0)
     if rax >> MAXPHYADDR:
         raise Fault("#GP", f"{what}: {rax:#x} is beyond the {MAXPHYADDR} bits of a physical address", 0)
-    if rax >= p.memory.size:
+    if rax & ~p.memory.c_bit >= p.memory.size:
         raise Fault("#GP", f"{what}: there is no RAM at {rax:#x}; the model's ends at {p.memory.size:#x}", 0)
     return p.memory.page(rax)
 
@@ -135,6 +143,7 @@ def vmsave(p: Processor, rax: int) -> None:
     and for an address that is not a page below 2**40.
     """
     require_svm(p, "VMSAVE")
+    rax = _address(p, rax)
     page, pa = _moved_page(p, "VMSAVE", rax)
     p.record("VMSAVE", rax, None, (), (), (), VMSAVE_SET.write(page, VMSAVE_SET.values(p.regs), pa))
 
@@ -147,6 +156,7 @@ def vmload(p: Processor, rax: int) -> None:
     values they are.  Faults as VMSAVE.
     """
     require_svm(p, "VMLOAD")
+    rax = _address(p, rax)
     page, _ = _moved_page(p, "VMLOAD", rax)
     new, registers = vmload_image(VMSAVE_SET.image(page), p.options, linear_bits(p))
     old = VMSAVE_SET.values(p.regs)
@@ -199,6 +209,7 @@ def vmrun(p: Processor, rax: int) -> None:
     Returns after the #VMEXIT, as on the machine; with RFLAGS.TF set in the host, in a #DB.  Faults as VMSAVE.
     """
     require_svm(p, "VMRUN")
+    rax = _address(p, rax)
     page = _operand_page(p, "VMRUN", rax)
     regs = p.regs
     old = VMRUN_SET.values(regs)

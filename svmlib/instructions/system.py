@@ -1,12 +1,14 @@
-"""CLI and STI, RDTSCP, loads and stores of the kernel, and the processor's delivery of an NMI by the TSS."""
+"""CLI and STI, RDTSCP, XGETBV, loads and stores of the kernel, and an NMI's delivery by the TSS alone."""
 
 from ..faults import Fault
-from ..processor import RFLAGS_IF, Processor
+from ..processor import EFER_LMA, RFLAGS_IF, Processor
 from .intercepts import intercept
 from .msr import require_ring0
 
 #: Bytes that one load or store may move.
 SIZES = (1, 2, 4, 8)
+#: What `store_register` takes.
+GENERAL = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", *(f"R{n}" for n in range(8, 16)))
 #: Offset of IST1 in a 64-bit TSS; the seven entries are eight bytes each.
 TSS_IST1 = 0x24
 #: What the processor pushes for an event from 64-bit mode: SS, RSP, RFLAGS, CS, RIP.
@@ -64,27 +66,80 @@ def store(p: Processor, address: int, value: int, size: int = 8) -> None:
     _store(p, p.symbols.get(address, address), address, value, size)
 
 
+def load_fs(p: Processor, offset: int, size: int = 8) -> int:
+    """MOV r, fs:[offset]: load `size` bytes at FS.base + `offset`, whoever's base that is."""
+    if size not in SIZES or type(offset) is not int:
+        _require_operands("load_fs", size, offset)
+    return _load_through(p, "FS", offset, size)
+
+
+def store_fs(p: Processor, offset: int, value: int, size: int = 8) -> None:
+    """MOV fs:[offset], r: store the low `size` bytes of `value` at FS.base + `offset`."""
+    _require_operands("store_fs", size, offset, value)
+    _store_through(p, "FS", offset, value, size)
+
+
+def store_register(p: Processor, address: int, register: str) -> None:
+    """MOV m, r of a general register: store the eight bytes of `register`, say "RBX", at linear `address`."""
+    _require_operands("store_register", 8, address)
+    if register not in GENERAL:
+        raise KeyError(f"no general register {register!r}; there are {', '.join(GENERAL)}")
+    _store(p, p.symbols.get(address, address), address, p.regs[register], 8)
+
+
+def xgetbv(p: Processor) -> int:
+    """XGETBV with ECX 0: return XCR0, at any CPL."""
+    value = p.regs["XCR0"]
+    p.record("XGETBV", None, value)
+    return value
+
+
+def rdpkru(p: Processor) -> int:
+    """RDPKRU: return PKRU, at any CPL."""
+    value = p.regs["PKRU"]
+    p.record("RDPKRU", None, value)
+    return value
+
+
 def load_gs(p: Processor, offset: int, size: int = 8) -> int:
     """MOV r, gs:[offset]: load `size` bytes at GS.base + `offset`, whoever's base that is."""
     if size not in SIZES or type(offset) is not int:
         _require_operands("load_gs", size, offset)
-    address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
-    try:
-        value = p.memory.read(p.memory.translate(address, size, 4 if p.regs["CPL"] == 3 else 0), size)
-    except Fault as fault:
-        raise _through_gs(p, offset, fault) from None
-    p.record("MOV r,m", p.symbols.get(-offset - 1) or f"gs:{offset:#x}", value)
-    return value
+    return _load_through(p, "GS", offset, size)
 
 
 def store_gs(p: Processor, offset: int, value: int, size: int = 8) -> None:
     """MOV gs:[offset], r: store the low `size` bytes of `value` at GS.base + `offset`."""
     _require_operands("store_gs", size, offset, value)
-    address = p.regs["GS.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF
+    _store_through(p, "GS", offset, value, size)
+
+
+def _load_through(p: Processor, segment: str, offset: int, size: int) -> int:
+    address = _linear(p, segment, offset)
     try:
-        _store(p, p.symbols.get(-offset - 1) or f"gs:{offset:#x}", address, value, size)
+        value = p.memory.read(p.memory.translate(address, size, 4 if p.regs["CPL"] == 3 else 0), size)
     except Fault as fault:
-        raise _through_gs(p, offset, fault) from None
+        raise _through(p, segment, offset, fault) from None
+    p.record("MOV r,m", _named(p, segment, offset), value)
+    return value
+
+
+def _store_through(p: Processor, segment: str, offset: int, value: int, size: int) -> None:
+    try:
+        _store(p, _named(p, segment, offset), _linear(p, segment, offset), value, size)
+    except Fault as fault:
+        raise _through(p, segment, offset, fault) from None
+
+
+def _linear(p: Processor, segment: str, offset: int) -> int:
+    """Add the segment's base; addresses have 32 bits outside long mode."""
+    wide = p.regs["EFER"] & EFER_LMA
+    return p.regs[f"{segment}.base"] + offset & (0xFFFF_FFFF_FFFF_FFFF if wide else 0xFFFF_FFFF)
+
+
+def _named(p: Processor, segment: str, offset: int) -> str:
+    """Write the operand: what the kernel calls the field there, if anything."""
+    return p.symbols.get(-offset - 1) or f"{segment.lower()}:{offset:#x}"
 
 
 def _require_operands(what: str, size: int, *numbers: int) -> None:
@@ -103,9 +158,8 @@ def _store(p: Processor, name: str | int, address: int, value: int, size: int) -
     p.record("MOV m,r", name, value, (), (), (), ((pa, old, new),))
 
 
-def _through_gs(p: Processor, offset: int, fault: Fault) -> Fault:
-    field = p.symbols.get(-offset - 1) or f"gs:{offset:#x}"
-    why = f"the load or store of {field}: {fault.why}"
+def _through(p: Processor, segment: str, offset: int, fault: Fault) -> Fault:
+    why = f"the load or store of {_named(p, segment, offset)}: {fault.why}"
     return Fault(fault.vector, why, fault.error_code, fault.address)
 
 

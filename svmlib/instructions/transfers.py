@@ -1,17 +1,18 @@
-"""SYSCALL, SYSRET and IRET: the ways between kernel and user space, and what they do to segment registers.
+"""SYSCALL, SYSRET, SYSENTER, SYSEXIT and IRET: between kernel and user space, and what becomes of segments.
 
 Rules from bochs-segments and linux-entry-64; IRET's on FS and GS were run on both emulators (emulators-run).
 """
 
 from ..faults import Fault
 from ..memory import is_canonical
-from ..processor import EFER_SCE, RFLAGS_RF, RFLAGS_VM, Processor
+from ..processor import EFER_LMA, EFER_SCE, RFLAGS_IF, RFLAGS_RF, RFLAGS_VM, Processor
 from .intercepts import intercept
 from .msr import linear_bits, require_ring0
 from .segments import fetch
 
 _FLAT = 0xFFFF_FFFF
 _CODE0, _DATA0, _CODE3, _DATA3 = 0xA9B, 0xC93, 0xAFB, 0xCF3
+_CODE0_32, _CODE3_32 = 0xC9B, 0xCFB
 _NT, _FLAGS = 1 << 14, 0x3F_7FD5
 _MASK64 = (1 << 64) - 1
 
@@ -79,8 +80,64 @@ def sysret(p: Processor) -> None:
     )
 
 
+def sysenter(p: Processor) -> None:
+    """SYSENTER: to SYSENTER_EIP at CPL 0 on the stack SYSENTER_ESP; IF is cleared.
+
+    CS and SS come from SYSENTER_CS, flat and of 32 bits, and no descriptor is read; where user code was is
+    kept nowhere.  #UD in long mode, where AMD has no SYSENTER; #GP(0) for a null SYSENTER_CS.
+    """
+    selector = _require_sysenter(p, "SYSENTER")
+    regs = p.regs
+    p.update(
+        "SYSENTER",
+        None,
+        regs["SYSENTER_EIP"],
+        {
+            "RIP": regs["SYSENTER_EIP"],
+            "RSP": regs["SYSENTER_ESP"],
+            "RFLAGS": regs["RFLAGS"] & ~(RFLAGS_IF | RFLAGS_RF | RFLAGS_VM),
+            "CPL": 0,
+            **_flat("CS", selector, _CODE0_32),
+            **_flat("SS", selector + 8, _DATA0),
+        },
+    )
+
+
+def sysexit(p: Processor) -> None:
+    """SYSEXIT to 32-bit code: to EDX at CPL 3 on the stack ECX; CS and SS from SYSENTER_CS, flat.
+
+    #UD in long mode, #GP(0) for a null SYSENTER_CS and outside ring 0.
+    """
+    selector = _require_sysenter(p, "SYSEXIT")
+    require_ring0(p, "SYSEXIT")
+    regs = p.regs
+    p.update(
+        "SYSEXIT",
+        None,
+        regs["RDX"],
+        {
+            "RIP": regs["RDX"],
+            "RSP": regs["RCX"],
+            "CPL": 3,
+            **_flat("CS", selector + 16 | 3, _CODE3_32),
+            **_flat("SS", selector + 24 | 3, _DATA3),
+        },
+    )
+
+
+def _require_sysenter(p: Processor, what: str) -> int:
+    if p.regs["EFER"] & EFER_LMA:
+        raise Fault("#UD", f"{what} in long mode, where AMD has none")
+    selector = p.regs["SYSENTER_CS"] & 0xFFFC
+    if not selector:
+        raise Fault("#GP", f"{what} while SYSENTER_CS is null", 0)
+    return selector
+
+
 def iret(p: Processor) -> None:
-    """IRET from 64-bit code: pop RIP, CS, RFLAGS, RSP and SS at RSP; an NMI may come again.
+    """IRET: pop RIP, CS, RFLAGS, RSP and SS at RSP; an NMI may come again.
+
+    Outside long mode the words have four bytes, and the last two are there only on the way to an outer ring.
 
     On the way to an outer ring ES, DS, FS and GS whose DPL lies below it become null; their bases stay.
     #GP(0) for NT, a null CS or a RIP that is not canonical; #GP(selector), #NP(selector), #SS(selector) as
@@ -91,8 +148,14 @@ def iret(p: Processor) -> None:
     regs, memory = p.regs, p.memory
     if regs["RFLAGS"] & _NT:
         raise Fault("#GP", "IRET while RFLAGS.NT is set", 0)
-    frame = [memory.read(memory.translate(regs["RSP"] + 8 * n & _MASK64)) for n in range(5)]
-    return_to(p, *frame)
+    width = 8 if regs["EFER"] & EFER_LMA else 4
+    at = [regs["RSP"] + width * n & _MASK64 for n in range(5)]
+    rip, cs, rflags = (memory.read(memory.translate(address, width), width) for address in at[:3])
+    if width == 8 or cs & 3 > regs["CPL"]:
+        rsp, ss = (memory.read(memory.translate(address, width), width) for address in at[3:])
+    else:
+        rsp, ss = at[3], regs["SS.selector"]
+    return_to(p, rip, cs, rflags, rsp, ss)
     p.nmi_masked = False
 
 
