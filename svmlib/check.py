@@ -292,7 +292,7 @@ def _run(path: Any, through: list[Exit], host: Host) -> Run:
 def _where(result: Run, through: list[Exit]) -> str:
     """Say at which exit, and at which end of it, the violation was noticed."""
     record, violation = result.exits[-1], result.violation
-    exit_ = Exit(record.kind, record.nmi, record.cpu, record.vcpu)
+    exit_ = Exit(record.kind, record.nmi, record.cpu, record.vcpu, record.arrivals)
     nmi = "an NMI waits for STGI, " if exit_.nmi else ""
     kind = "handled in the kernel" if exit_.kind == "kernel" else "goes to user space"
     words = f"{nmi}{kind}, CPU {exit_.cpu}, vCPU {exit_.vcpu}"

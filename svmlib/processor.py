@@ -84,6 +84,9 @@ class Processor:
         #: The kernel's handlers: of a fault, and of an event that the machine takes; in a guest, the guest's.
         self.on_fault: Callable[[Processor, Fault], Exception] | None = None
         self.on_event: Callable[[Processor, Any], None] | None = None
+        #: Called after each instruction that is issued through a Cpu; for who wants to look, or let an event
+        #: come.
+        self.between: Callable[[Processor], None] | None = None
 
     def record(
         self,

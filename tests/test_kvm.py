@@ -48,6 +48,8 @@ def events(result):
     ("kernel", Exit("kernel")), ("user", Exit("user")), ("kernel+nmi", Exit("kernel", nmi=True)),
     ("user@1", Exit("user", cpu=1)), ("kernel#1", Exit("kernel", vcpu=1)),
     ("user+nmi@1#1", Exit("user", nmi=True, cpu=1, vcpu=1)), ("user#1@1+nmi", Exit("user", True, 1, 1)),
+    ("sched+mc", Exit("sched", arrivals=(("#MC", None),))),
+    ("user+smi.41+intr+nmi.7@1", Exit("user", cpu=1, arrivals=(("INTR", None), ("NMI", 7), ("SMI", 41)))),
 ])  # fmt: skip
 def test_an_exit_is_read_from_a_word_and_written_as_one(word, expected):
     assert exits(word) == [expected]
@@ -55,7 +57,8 @@ def test_an_exit_is_read_from_a_word_and_written_as_one(word, expected):
 
 
 @pytest.mark.parametrize(
-    "word", ["", "halt", "kernel+smi", "kernel@", "kernel@x", "@1", "+nmi", "user@-1", "user@²"]
+    "word",
+    ["", "halt", "kernel+init", "kernel+mc.", "kernel@", "kernel@x", "@1", "+nmi", "user@-1", "user@²"],
 )
 def test_a_word_that_is_no_exit_is_named_with_what_to_write(word):
     with pytest.raises(ValueError, match="write kernel or user, then \\+nmi, @CPU, #vCPU") as error:
@@ -570,6 +573,45 @@ def test_after_the_nmi_gs_and_stack_are_as_they_were(host):
     back = events(result).index("IRET")
     before, after = result.trace.state(k - 1), result.trace.state(back)
     assert {name: after[name] for name in after if after[name] != before[name]} == {}
+
+
+@pytest.mark.parametrize("name", ["nmi", "mc", "intr", "smi"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_an_event_that_comes_at_any_step_of_any_exit_harms_no_correct_path(name, host):
+    for at in range(0, 75, 2):
+        assert run(lazy, exits("kernel", f"user+{name}.{at}", "user@1"), host).violation is None
+
+
+def test_an_event_comes_after_so_many_steps_or_as_soon_as_gif_lets_it():
+    runs = [run(lazy, exits("kernel", f"kernel+nmi.{at}"), Host()) for at in range(20)]
+    steps = [[step.event for step in result.steps(result.exits[1])] for result in runs]
+    came = [events.index("NMI") for events in steps]
+    clgi, vmrun = steps[0].index("CLGI") - steps[0].index("IRET") - 1, steps[0].index("VMRUN")
+    assert came[0] == 0  # before the first instruction
+    assert all(steps[at][came[at] - 1] == "STGI" for at in range(clgi + 1, 20))
+    assert vmrun > clgi
+
+
+def test_an_event_that_waits_at_vmrun_ends_the_guest_s_run_before_it_begins():
+    result = run(lazy, exits("kernel+nmi.5", "kernel", "user"))
+    assert result.violation is None
+    ours = result.steps(result.exits[0])
+    assert [step.value for step in ours if step.event == "#VMEXIT"] in ([0x61], [0x72])
+    waiting = [run(lazy, exits(f"kernel+nmi.{at}")) for at in range(40)]
+    ended = [w for w in waiting if "guest" not in events(w)]
+    assert ended
+    for w in ended:
+        assert w.violation is None
+        assert [step.value for step in w.trace if step.event == "#VMEXIT"] == [0x61]
+        assert events(w).index("NMI") == events(w).index("STGI") + 1
+
+
+def test_a_time_slice_s_end_puts_the_vcpu_and_another_thread_uses_the_cpu():
+    result = run(lazy, exits("kernel", "sched", "user"))
+    assert result.violation is None
+    assert events(result).count("switch_to") == 3
+    phases = [step.phase for step in result.steps(result.exits[1])]
+    assert "prepare_host_switch" in phases
 
 
 # -- the window

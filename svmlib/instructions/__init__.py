@@ -41,6 +41,8 @@ def _instruction(function: Callable[Concatenate[Processor, P], R]) -> "Callable[
             raise events.raised(p, fault) from None
         if shadow or p.pending:
             events.after(p, shadow)
+        if p.between:
+            p.between(p)
         return result
 
     return issue

@@ -1,10 +1,11 @@
 """The host kernel around the switch: per-CPU data, threads, NMI entry, and the loop that runs a path."""
 
+from .exits import Exit, ExitRecord, exits
 from .host import Host
 from .invariants import INVARIANTS, Violation
-from .machine import Exit, ExitRecord, PathError
+from .machine import PathError
 from .percpu import cpu_kernelmode_gs_base, per_cpu, this_cpu_read
-from .run import Run, exits, random_exits, run
+from .run import Run, random_exits, run
 from .vcpu import Vcpu, static_cpu_has
 from .vmenter import load_gs_index, reload_tss, svm_vcpu_run
 

@@ -42,8 +42,9 @@ def exception_entry(machine: "Machine", p: Processor, fault: Fault) -> Exception
     return stopped
 
 
-def nmi(machine: "Machine", p: Processor) -> None:
-    """Take an NMI from kernel mode: stack from TR's TSS, GS by paranoid entry, then this CPU's data."""
+def nmi(machine: "Machine", p: Processor, event: str = "NMI") -> None:
+    """Take an NMI or #MC from kernel mode: stack from TR's TSS, GS by paranoid entry, this CPU's data."""
+    arrived = f"{_A[event]} arrived {_when(machine)}"
     try:
         rsp = system.deliver_nmi(p, NMI_IST)
     except Fault as fault:
@@ -52,21 +53,18 @@ def nmi(machine: "Machine", p: Processor) -> None:
             p,
             "host_stack",
             "TR.base",
-            f"Triple fault. An NMI arrived at STGI and found no stack: {fault}.",
+            f"Triple fault. {arrived} and found no stack: {fault}.",
         ) from None
     if rsp != area(p.index, machine.host.seed) + NMI_STACK_TOP:
-        why = (
-            f"An NMI arrived at STGI and ran on the stack at {rsp:#x}, not this CPU's: TR was not the host's."
-        )
+        why = f"{arrived} and ran on the stack at {rsp:#x}, not this CPU's: TR was not the host's."
         raise _stopped(machine, p, "host_stack", "TR.base", why)
     cpu = Cpu(p)
     undo = _paranoid_entry(cpu, p)
-    found = _read(machine, p, cpu)
+    found = _read(machine, p, cpu, arrived)
     base = p.regs["GS.base"]
     if base != area(p.index, machine.host.seed):
         why = (
-            f"An NMI arrived at STGI, and its handler on CPU {p.index} took itself for CPU {found:#x}: "
-            f"GS.base {base:#x}."
+            f"{arrived}, and its handler on CPU {p.index} took itself for CPU {found:#x}: GS.base {base:#x}."
         )
         raise _stopped(machine, p, "per_cpu", "GS.base", why)
     undo()
@@ -74,15 +72,39 @@ def nmi(machine: "Machine", p: Processor) -> None:
     p.set("IRET", None, None, "RSP", machine.kernel_stack(p.index))
 
 
-def _read(machine: "Machine", p: Processor, cpu: Cpu) -> int:
+def interrupt(machine: "Machine", p: Processor, event: str) -> None:
+    """Take an interrupt from kernel mode: on the stack that is in use, on GS as it is; this CPU's data."""
+    arrived = f"{_A[event]} arrived {_when(machine)}"
+    p.record(event)
+    cpu = Cpu(p)
+    found = _read(machine, p, cpu, arrived)
+    base = p.regs["GS.base"]
+    if base != area(p.index, machine.host.seed):
+        why = (
+            f"{arrived}, and its handler on CPU {p.index} took itself for CPU {found:#x}: GS.base {base:#x}."
+        )
+        raise _stopped(machine, p, "per_cpu", "GS.base", why)
+    p.record("IRET")
+
+
+_A = {"NMI": "An NMI", "#MC": "A machine check", "INTR": "An interrupt"}
+
+
+def _when(machine: "Machine") -> str:
+    """Say after which step an event arrives that has left none yet."""
+    steps = machine.trace.steps
+    if not steps:
+        return "before the first step"
+    return "at STGI" if steps[-1].event == "STGI" else f"after step {len(steps) - 1}, {steps[-1]}"
+
+
+def _read(machine: "Machine", p: Processor, cpu: Cpu, arrived: str) -> int:
     try:
         return this_cpu_read(cpu, "cpu_number")
     except Shutdown:
         was = machine.violation
         if was is not None:
-            machine.violation = was._replace(
-                symptom=f"An NMI arrived at STGI, and its handler died. {was.symptom}"
-            )
+            machine.violation = was._replace(symptom=f"{arrived}, and its handler died. {was.symptom}")
         raise
 
 

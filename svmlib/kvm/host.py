@@ -3,7 +3,8 @@
 from random import Random
 from typing import NamedTuple
 
-from ..instructions import svm
+from ..faults import VECTORS
+from ..instructions.intercepts import EXITCODES
 from ..instructions.segments import descriptor
 from ..instructions.system import TSS_IST1
 from ..memory import DIRECT_MAP, Memory, canonical
@@ -13,6 +14,10 @@ from . import guest
 from .entry import NMI_IST
 from .percpu import FIELDS, GDT, NMI_STACK_TOP, PER_CPU_OFFSET, SAVE_AREA, TSS, area
 from .vmenter import LDT_SELECTOR, TSS_SELECTOR
+
+#: Events that end a guest's run before it has begun, if they wait; and the exit by a machine check.
+ENDING = ("INTR", "NMI", "SMI", "INIT")
+MACHINE_CHECK = EXITCODES["EXCEPTION"] + VECTORS["#MC"]
 
 #: Physical addresses of task structures, VMCBs and LDTs, a page each.
 TASKS, VMCBS, LDTS = 0x200_0000, 0x300_0000, 0x400_0000
@@ -157,7 +162,7 @@ def new_vmcb(memory: Memory, number: int, state: tuple[int, ...]) -> int:
     pa = VMCBS + 0x1000 * number
     vmcb = Vmcb(memory, pa)
     vmcb["ASID"] = number + 1
-    vmcb["INTERCEPT_WORD4"] = svm.INTERCEPT_VMRUN
+    vmcb["INTERCEPTS"] = sum(1 << EXITCODES[name] for name in ("VMRUN", *ENDING)) | 1 << MACHINE_CHECK
     for name, value in zip(guest.REACH, state, strict=True):
         if name not in guest.SWAPPED_BY_KVM:
             vmcb[name] = value

@@ -8,27 +8,28 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import profiles
 from ..faults import Fault, Runaway, Shutdown
-from ..instructions import Cpu, svm, system
+from ..instructions import Cpu, events
+from ..instructions.intercepts import EXITCODES as CODES
 from ..instructions.svm import HOST_SET, VMSAVE_SET
 from ..memory import Memory
 from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
 from ..trace import Trace
-from . import entry, guest
-from .host import Host, Task, boot, load_task, new_vmcb, task
+from . import guest, linux
+from .exits import ARRIVALS, EXITCODES, Exit, ExitRecord
+from .host import ENDING, MACHINE_CHECK, Host, Task, boot, new_vmcb, task
 from .invariants import Violation, broken, describe, left_behind
-from .percpu import area, symbols, this_cpu_read
+from .percpu import symbols
 from .vcpu import Vcpu
 
-#: EXITCODEs: a CPUID is handled in the kernel, port I/O goes to user space.
-EXITCODES = {"kernel": 0x72, "user": 0x7B}
 #: What is compared when a vCPU is put: every register that VMRUN does not carry.
 COMPARED = carried_by("VMSAVE") + carried_by("software")
 
+_ENDED = {CODES[name] for name in ENDING} | {MACHINE_CHECK}
 _compared = itemgetter(*COMPARED)
 _HOST_RFLAGS = HOST_SET.names.index("RFLAGS")
 _swapped = itemgetter(*guest.SWAPPED_BY_KVM)
@@ -36,43 +37,15 @@ _SWAPPED_AT = tuple(guest.REACH.index(name) for name in guest.SWAPPED_BY_KVM)
 _saved = itemgetter(*[guest.REACH.index(name) for name in VMSAVE_SET.names])
 
 
-class Exit(NamedTuple):
-    """One entry of a vCPU, and how it ends."""
-
-    #: "kernel": handled in the kernel and entered again; "user": goes on to user space.
-    kind: str = "kernel"
-    #: Whether an NMI becomes pending while GIF is clear.
-    nmi: bool = False
-    #: The CPU it runs on; a vCPU found on another one is scheduled out there first.
-    cpu: int = 0
-    vcpu: int = 0
-
-    def __str__(self) -> str:
-        """Write it as `exits` reads it."""
-        suffix = "+nmi" * self.nmi + f"@{self.cpu}" * bool(self.cpu) + f"#{self.vcpu}" * bool(self.vcpu)
-        return self.kind + suffix
-
-
-class ExitRecord(NamedTuple):
-    """An exit that ran: what it was, and its steps, trace[first:last]."""
-
-    kind: str
-    nmi: bool
-    cpu: int
-    vcpu: int
-    first: int
-    last: int
-
-
 class PathError(TypeError):
     """What was given as a path is none."""
 
 
-class _Broken(Exception):
-    """A rule was broken; machine.violation says which.  Never leaves this module."""
+class Broken(Exception):
+    """A rule was broken; machine.violation says which.  Never leaves `Machine.step`."""
 
 
-class _Thread:
+class Thread:
     """A user thread that runs a vCPU: where it is loaded, and the guest's registers that KVM keeps for it."""
 
     def __init__(self, machine: "Machine", number: int):
@@ -112,17 +85,25 @@ class Machine:
         new = partial(Processor, memory=self.memory, trace=self.trace, features=features)
         self.processors = [new(n) for n in range(host.cpus)]
         self.cpus = [Cpu(p) for p in self.processors]
+        self.kernel = linux
+        #: What a host kernel remembers elsewhere than in registers and memory: plain values, by name.
+        self.kept: dict[str, Any] = {}
+        #: The arrivals of the exit that runs and are still to come, and the step at which it began.
+        self.coming: list[tuple[str, int]] = []
+        self.began = 0
         names = symbols(host.cpus, host.seed)
         for p in self.processors:
             boot(p, host)
             p.symbols = names
-            p.on_fault = partial(entry.exception_entry, self)
+            p.on_fault = partial(self.kernel.exception, self)
             p.on_event = self._event
             p.guest = self._astray
             self.trace.start[p.index] = dict(p.regs)
             self.trace.host[p.index] = [(0, self.trace.start[p.index])]
-        self.threads = [_Thread(self, n) for n in range(host.vcpus)]
-        self.current: list[_Thread | None] = [None] * host.cpus
+        self.threads = [Thread(self, n) for n in range(host.vcpus)]
+        #: An ordinary thread for each CPU, which gets it when a vCPU's time slice is over.
+        self.others = [task(host, host.vcpus + n, self.memory) for n in range(host.cpus)]
+        self.current: list[Thread | None] = [None] * host.cpus
         self.trace.guest = {name: set() for name in guest.REACH}
         for thread in self.threads:
             for state in thread.states:
@@ -142,29 +123,45 @@ class Machine:
         """Let the exits happen in order; False as soon as a rule is broken, which `violation` then tells."""
         for exit_ in exits:
             first = len(self.trace)
-            try:
-                self._enter(exit_)
-            except Shutdown as stop:
-                # The path may have caught it, or no rule may name it yet: a stopped CPU breaks one anyway.
-                self._violate_once("alive", exit_.cpu, f"The machine stopped: {stop}")
-            except Fault as fault:
-                self._violate_once("alive", exit_.cpu, f"The kernel died of an unexpected {fault}.")
-            except Runaway as runaway:
-                self.trace.limit = sys.maxsize
-                self._violate_once("window", exit_.cpu, f"The machine hung: {runaway}.")
-            except _Broken:
-                pass
-            finally:
-                self.trace.phase, self.trace.limit = "", sys.maxsize
+            self.step(exit_)
             self.records.append(ExitRecord(*exit_, first, len(self.trace)))
             if self.violation:
                 return False
         return True
 
+    def step(self, exit_: Exit) -> bool:
+        """Let one exit happen, without a record of it; False if it breaks a rule."""
+        timed = [(name, at) for name, at in exit_.arrivals if at is not None]
+        if timed:
+            self.coming, self.began = timed, len(self.trace)
+            for p in self.processors:
+                p.between = self._between
+        try:
+            self._enter(exit_)
+        except Shutdown as stop:
+            # The path may have caught it, or no rule may name it yet: a stopped CPU breaks one anyway.
+            self._violate_once("alive", exit_.cpu, f"The machine stopped: {stop}")
+        except Fault as fault:
+            self._violate_once("alive", exit_.cpu, f"The kernel died of an unexpected {fault}.")
+        except Runaway as runaway:
+            self.trace.limit = sys.maxsize
+            self._violate_once("window", exit_.cpu, f"The machine hung: {runaway}.")
+        except Broken:
+            pass
+        finally:
+            self.trace.phase, self.trace.limit = "", sys.maxsize
+            if timed:
+                self.coming = []
+                for p in self.processors:
+                    p.between = None
+        return self.violation is None
+
     # -- one entry
 
     def _enter(self, exit_: Exit) -> None:
         thread, p = self.threads[exit_.vcpu], self.processors[exit_.cpu]
+        if p.between:
+            p.between(p)
         self._schedule(thread, p)
         cpu = self.cpus[p.index]
         object.__setattr__(thread.vcpu, "_processor", p)
@@ -176,28 +173,36 @@ class Machine:
             cpu.wrmsr(MSR.TSC_AUX, thread.tsc_aux)
             thread.in_period = True
         self._switch(exit_, thread, p, cpu)
-        if exit_.kind == "user":
-            self._put(thread, p, cpu)
-            self._user_space(thread, p, cpu)
+        self._leave_by(exit_, thread, p)
 
-    def _switch(self, exit_: Exit, thread: _Thread, p: Processor, cpu: Cpu) -> None:
+    def _leave_by(self, exit_: Exit, thread: Thread, p: Processor) -> None:
+        """What becomes of an exit whose handling in the kernel is over."""
+        if exit_.kind == "user":
+            self._put(thread, p)
+            self.kernel.user_space(self, thread, p)
+        elif exit_.kind == "sched":
+            self._schedule_out(thread)
+            self.kernel.other_thread(self, self.others[p.index], p)
+
+    def _switch(self, exit_: Exit, thread: Thread, p: Processor, cpu: Cpu) -> None:
         regs = p.regs
-        system.cli(p)
-        svm.clgi(p)
+        cpu.cli()
+        cpu.clgi()
         host = _swapped(regs)
         names = guest.SWAPPED_BY_KVM
         regs.update(zip(names, thread.swapped, strict=True))
         p.record("registers in", None, None, names, host, thread.swapped)
         thread.entries = 0
+        first = len(self.trace)
         p.guest = partial(self._guest, exit_, thread)
         self._call("vcpu_enter_exit", cpu, thread)
         p.guest = self._astray
         thread.swapped = _swapped(regs)
         regs.update(zip(names, host, strict=True))
         p.record("registers out", None, None, names, thread.swapped, host)
-        if thread.entries != 1:
+        if thread.entries != 1 and not (thread.entries == 0 and self._ended_by_event(first)):
             ran = "never ran" if not thread.entries else f"ran {thread.entries} times"
-            self._violate(
+            self.violate(
                 "window", p, "", f"The guest {ran} between CLGI and STGI: vcpu_enter_exit has to run it once."
             )
         if regs["RFLAGS"] & RFLAGS_IF:
@@ -205,12 +210,17 @@ class Machine:
                 "An interrupt arrived at STGI, inside the run path: IF was still set there (CLI is missing)."
             )
             self.violation = describe(self, p, "window", "RFLAGS", why, regs["RFLAGS"] & ~RFLAGS_IF)
-            raise _Broken
-        svm.stgi(p)
-        self._own_data(p, cpu)
-        system.sti(p)
+            raise Broken
+        cpu.stgi()
+        self.kernel.own_data(self, p)
+        cpu.sti()
 
-    def _guest(self, exit_: Exit, thread: _Thread, p: Processor, vmcb_pa: int) -> int:
+    def _ended_by_event(self, first: int) -> bool:
+        """Whether, since step `first`, an event that waited ended the guest's run before it began."""
+        codes = [step.value for step in self.trace[first:] if step.event == "#VMEXIT"]
+        return len(codes) == 1 and codes[0] in _ENDED
+
+    def _guest(self, exit_: Exit, thread: Thread, p: Processor, vmcb_pa: int) -> int:
         regs = p.regs
         found = guest.values(regs)
         if found != thread.left:
@@ -218,15 +228,15 @@ class Machine:
             name = guest.REACH[at]
             why = f"The guest found {name} other than it left it, and went on with that."
             self.violation = describe(self, p, "guest_state", name, why, thread.left[at])
-            raise _Broken
+            raise Broken
         if regs["TSC_AUX"] != thread.tsc_aux:
             why = "RDTSCP in the guest names a CPU that is not the guest's: TSC_AUX is not as KVM set it."
             self.violation = describe(self, p, "guest_state", "TSC_AUX", why, thread.tsc_aux)
-            raise _Broken
+            raise Broken
         if p.saved_host and not p.saved_host[_HOST_RFLAGS] & RFLAGS_IF:
             why = "No interrupt could end the guest's run: IF was clear at VMRUN (STI is missing)."
             self.violation = describe(self, p, "window", "", why, 0)
-            raise _Broken
+            raise Broken
         new = thread.states[thread.turn]
         regs.update(thread.registers[thread.turn])
         thread.turn = (thread.turn + 1) % guest.STATES
@@ -237,29 +247,35 @@ class Machine:
         self.trace.phase = phase
         if exit_.nmi:
             p.pending.append("NMI")
+        p.pending += [ARRIVALS[name] for name, at in exit_.arrivals if at is None]
         return EXITCODES[exit_.kind]
 
     def _astray(self, p: Processor, vmcb_pa: int) -> int:
         self.violation = broken(
             self, p, "window", "", "A guest ran outside vcpu_enter_exit, where GIF is set."
         )
-        raise _Broken
+        raise Broken
 
-    def _own_data(self, p: Processor, cpu: Cpu) -> None:
-        """Read per-CPU data as the kernel's C code does everywhere."""
-        found = this_cpu_read(cpu, "cpu_number")
-        base = p.regs["GS.base"]
-        if base != area(p.index, self.host.seed):
-            # What lies there may even be the right number: nothing but luck.
-            why = f"The kernel on CPU {p.index} took itself for CPU {found:#x}: it read at GS.base {base:#x}."
-            self._violate("per_cpu", p, "GS.base", why)
+    # -- what arrives
 
-    def _event(self, p: Processor, event: str) -> None:
-        entry.nmi(self, p)
+    def _event(self, p: Processor, event: Any) -> None:
+        """Let the host kernel take `event`; its steps are the kernel's, not the path's."""
+        trace = self.trace
+        phase, limit = trace.phase, trace.limit
+        trace.phase, trace.limit = "", sys.maxsize
+        self.kernel.take(self, p, event)
+        trace.phase, trace.limit = phase, limit
+
+    def _between(self, p: Processor) -> None:
+        """Between two instructions: what was to arrive by now waits, and is taken if it may be."""
+        done = len(self.trace) - self.began
+        while self.coming and self.coming[0][1] <= done:
+            p.pending.append(ARRIVALS[self.coming.pop(0)[0]])
+            events.arrive(p)
 
     # -- around it
 
-    def _schedule(self, thread: _Thread, p: Processor) -> None:
+    def _schedule(self, thread: Thread, p: Processor) -> None:
         """Make `thread` the current one on `p`: scheduled out where it was, and whoever was here likewise."""
         if thread.cpu is not None and thread.cpu != p.index:
             self._schedule_out(thread)
@@ -268,30 +284,30 @@ class Machine:
             return
         if here is not None:
             self._schedule_out(here)
-        load_task(p, thread.task, self.host.seed)
+        self.kernel.switch_to(self, thread.task, p)
         self.current[p.index] = thread
         thread.cpu = p.index
-        self._host_has(p)
+        self.host_has(p)
 
-    def _schedule_out(self, thread: _Thread) -> None:
+    def _schedule_out(self, thread: Thread) -> None:
         if thread.cpu is None:
             return
         p = self.processors[thread.cpu]
         if thread.in_period:
-            self._put(thread, p, self.cpus[p.index])
+            self._put(thread, p)
         self.current[p.index] = None
         thread.cpu = None
 
-    def _put(self, thread: _Thread, p: Processor, cpu: Cpu) -> None:
+    def _put(self, thread: Thread, p: Processor) -> None:
         """vcpu_put(): the path restores the rest; CPU and VMCB must then hold the host's, the guest's."""
-        self._call("prepare_host_switch", cpu, thread)
+        self._call("prepare_host_switch", self.cpus[p.index], thread)
         thread.in_period = False
         host = self.host_state(p.index)
         if _compared(p.regs) != _compared(host):
             for name in COMPARED:
                 if p.regs[name] != host[name] and not _means_nothing(name, p.regs):
                     self.violation = left_behind(self, p, name)
-                    raise _Broken
+                    raise Broken
         saved = VMSAVE_SET.read(VMSAVE_SET.image(self.memory.page(thread.vcpu._fields["vmcb_pa"])))
         left = _saved(thread.left)
         if saved == left:
@@ -300,30 +316,15 @@ class Machine:
             if found != expected:
                 why = f"The guest's {name} is lost: when the vCPU was put its VMCB held {found:#x}."
                 self.violation = describe(self, p, "guest_state", name, why, expected)._replace(value=found)
-                raise _Broken
+                raise Broken
 
-    def _user_space(self, thread: _Thread, p: Processor, cpu: Cpu) -> None:
-        """Go to user space and come back: SWAPGS, and at times the thread has moved its bases meanwhile."""
-        cpu.swapgs()
-        p.record("SYSRET")
-        if thread.turn % 2:
-            moved = {name: (p.regs[name] ^ 0x55_5000) & ~0xFFF for name in ("FS.base", "GS.base")}
-            p.update("user code", None, None, moved)
-            registers = thread.task.registers | {
-                "FS.base": moved["FS.base"],
-                "KernelGSBase": moved["GS.base"],
-            }
-            thread.task = thread.task._replace(registers=registers)
-        p.record("SYSCALL")
-        cpu.swapgs()
-        self._host_has(p)
-
-    def _host_has(self, p: Processor) -> None:
+    def host_has(self, p: Processor) -> None:
+        """What CPU `p` holds now is the host's: what its thread has, and has to find again."""
         self.trace.host[p.index].append((len(self.trace), dict(p.regs)))
 
     # -- the path
 
-    def _call(self, name: str, cpu: Cpu, thread: _Thread) -> None:
+    def _call(self, name: str, cpu: Cpu, thread: Thread) -> None:
         function = self.functions.get(name)
         if function is None:
             return
@@ -334,11 +335,12 @@ class Machine:
         trace.phase = ""
         trace.limit = sys.maxsize
         if self.violation or cpu._processor.shutdown:
-            raise cpu._processor.shutdown or _Broken
+            raise cpu._processor.shutdown or Broken
 
-    def _violate(self, invariant: str, p: Processor, register: str, why: str) -> None:
+    def violate(self, invariant: str, p: Processor, register: str, why: str) -> None:
+        """End the run: `register` of `p` breaks the rule `invariant`, as somebody notices it now."""
         self.violation = broken(self, p, invariant, register, why)
-        raise _Broken
+        raise Broken
 
     def _violate_once(self, invariant: str, n: int, why: str) -> None:
         if self.violation is None:

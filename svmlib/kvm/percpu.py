@@ -13,6 +13,8 @@ STRIDE = 0x10_0000
 PLACES = 128
 #: Where each CPU's tables lie, counted from its area.
 GDT, TSS, NMI_STACK_TOP, SAVE_AREA = 0x2000, 0x4000, 0x9000, 0xA000
+#: The pages of an area that are stacks: the NMI's and the thread's.
+STACKS = (NMI_STACK_TOP - 0x1000, 0xF000)
 #: The array __per_cpu_offset[]: linear address of each CPU's area.
 PER_CPU_OFFSET = DIRECT_MAP + 0x240_0000
 
@@ -45,6 +47,11 @@ def area(n: int, seed: int = 0) -> int:
     from 2**16 on the place moves with the seed, so that no path can know it.
     """
     return DIRECT_MAP + AREA + (seed >> 16) % PLACES * (4 * STRIDE) + n * STRIDE
+
+
+def is_stack(pa: int) -> bool:
+    """Whether physical address `pa` lies on a stack of some CPU."""
+    return pa >= AREA and (pa - AREA) % STRIDE & ~0xFFF in STACKS
 
 
 def symbols(cpus: int, seed: int = 0) -> dict[int, str]:

@@ -1,12 +1,13 @@
-"""Run a path through a list of exits, written in words, or through random ones."""
+"""Run a path through a list of exits, or through random ones."""
 
 from random import Random
 from typing import Any, NamedTuple
 
 from ..trace import Step, Trace
+from .exits import Exit, ExitRecord, exits
 from .host import Host
 from .invariants import Violation
-from .machine import EXITCODES, Exit, ExitRecord, Machine
+from .machine import Machine
 
 #: A path's functions that save the host.
 SAVE = ("vcpu_load", "prepare_switch_to_guest")
@@ -23,33 +24,6 @@ class Run(NamedTuple):
     def steps(self, exit_: ExitRecord) -> list[Step]:
         """Return the steps of one of `exits`."""
         return self.trace[exit_.first : exit_.last]
-
-
-def exits(*words: str) -> list[Exit]:
-    """Read exits as words: "kernel", "user", with "+nmi", "@CPU" and "#vCPU" behind, in any order.
-
-    >>> exits("kernel+nmi", "user@1")
-    [Exit(kind='kernel', nmi=True, cpu=0, vcpu=0), Exit(kind='user', nmi=False, cpu=1, vcpu=0)]
-
-    Raises ValueError, with the word, for anything else.
-    """
-    return [_exit(word) for word in words]
-
-
-def _exit(word: str) -> Exit:
-    spaced = word
-    for mark in "+@#":
-        spaced = spaced.replace(mark, f" {mark}")
-    kind, *suffixes = spaced.split() or [""]
-    fields: dict[str, int] = {}
-    for suffix in suffixes:
-        if suffix[0] in "@#" and suffix[1:].isdecimal():
-            fields["cpu" if suffix[0] == "@" else "vcpu"] = int(suffix[1:])
-        elif suffix != "+nmi":
-            kind = ""
-    if kind not in EXITCODES:
-        raise ValueError(f"no exit {word!r}; write kernel or user, then +nmi, @CPU, #vCPU, as in user+nmi@1")
-    return Exit(kind, "+nmi" in suffixes, fields.get("cpu", 0), fields.get("vcpu", 0))
 
 
 def random_exits(seed: int, n: int, host: Host = Host()) -> list[Exit]:
