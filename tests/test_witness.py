@@ -241,7 +241,7 @@ def test_a_kernel_that_stops_early_is_told_by_its_last_words(files, told, tmp_pa
     for name, text in files.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(EmulatorError, match=f"did not come to its end: {told}$"):
-        boot._said(tmp_path, SimpleNamespace(poll=lambda: 0), "done")
+        boot.said(tmp_path, SimpleNamespace(poll=lambda: 0), "done")
 
 
 def test_symbols_name_addresses_and_find_them_in_another_boot():

@@ -92,9 +92,20 @@ class Symbols:
         return address - start + other._called(name)[self._called(name).index(start)]
 
 
-def command_line(kernel: Path, initramfs: Path, modules: list[Path], times: tuple[int, int]) -> list[str]:
+def command_line(
+    kernel: Path,
+    initramfs: Path,
+    modules: list[Path],
+    times: tuple[int, int],
+    memory: int = 512,
+    cpus: int = 1,
+) -> list[str]:
     """Return QEMU's command for a boot, without the plugin and the debugger."""
-    words = f"{PROGRAM} -accel tcg -machine pc -cpu EPYC,+svm -m 512 -nodefaults -display none -no-reboot"
+    words = (
+        f"{PROGRAM} -accel tcg -machine pc -cpu EPYC,+svm -m {memory} -nodefaults -display none -no-reboot"
+    )
+    if cpus > 1:
+        words += f" -smp {cpus}"
     names = ",".join(f"/{path.name}" for path in modules)
     append = f"console=ttyS0 quiet nokaslr panic=-1 EXITS={times[0]} ROUNDS={times[1]} MODULES={names}"
     files = ["-kernel", str(kernel), "-initrd", str(initramfs), "-append", append]
@@ -102,7 +113,8 @@ def command_line(kernel: Path, initramfs: Path, modules: list[Path], times: tupl
 
 
 @contextmanager
-def _qemu(command: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def qemu_process(command: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run QEMU in `folder`, where it leaves its files, and end it with the context."""
     for name in ("said", "console", "gdb"):
         (folder / name).unlink(missing_ok=True)
     with (
@@ -117,7 +129,7 @@ def _qemu(command: list[str], folder: Path) -> Iterator["subprocess.Popen[bytes]
             process.kill()
 
 
-def _said(folder: Path, process: "subprocess.Popen[bytes]", last: str) -> list[str]:
+def said(folder: Path, process: "subprocess.Popen[bytes]", last: str) -> list[str]:
     """Wait for init's line `last` and return all; EmulatorError when the kernel ends or hangs before it."""
     until = time.monotonic() + _TIMEOUT
     ended = False
@@ -146,8 +158,8 @@ def _text(folder: Path, name: str) -> str:
 def list_instructions(kernel: Kernel, initramfs: Path, plugin: Path, folder: Path) -> Boot:
     """Boot with the plugin, to the end."""
     command = command_line(kernel.image, initramfs, kernel.modules, LISTED)
-    with _qemu([*command, "-plugin", f"{plugin},out=trips"], folder) as process:
-        symbols = Symbols(_said(folder, process, "done"))
+    with qemu_process([*command, "-plugin", f"{plugin},out=trips"], folder) as process:
+        symbols = Symbols(said(folder, process, "done"))
         process.wait(_TIMEOUT)
     return Boot(*_read(folder / "trips"), symbols)
 
@@ -177,8 +189,8 @@ def name_msrs(boot: Boot, kernel: Kernel, initramfs: Path, folder: Path) -> dict
     command = command_line(kernel.image, initramfs, kernel.modules, WATCHED)
     stub = ["-chardev", "socket,id=gdb,path=gdb,server=on,wait=off", "-gdb", "chardev:gdb"]
     found: dict[str, Counter[tuple[int, ...]]] = {kind: Counter() for kind in _LEFT_BY}
-    with _qemu([*command, *stub], folder) as process:
-        symbols = Symbols(_said(folder, process, "ready"))  # modules do not lie where they did
+    with qemu_process([*command, *stub], folder) as process:
+        symbols = Symbols(said(folder, process, "ready"))  # modules do not lie where they did
         wanted = {
             kind: [
                 boot.symbols.move(address, symbols)

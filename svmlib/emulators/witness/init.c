@@ -5,60 +5,16 @@
  * through the debug console, port 0xE9, one line each: "symbol ADDRESS NAME [MODULE]" for every function, "ready"
  * before the guest runs, "done" after it, or "failed WHAT: WHY".
  */
-#include <errno.h>
-#include <fcntl.h>
+#include "modules.h"
 #include <linux/kvm.h>
-#include <linux/reboot.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/io.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/reboot.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define CONSOLE 0xE9
 #define GUEST 0x1000
 #define TSC_AUX 0xC0000103u
-
-static void say(const char *line)
-{
-	outsb(CONSOLE, line, strlen(line));
-}
-
-static void leave(void)
-{
-	reboot(LINUX_REBOOT_CMD_POWER_OFF);
-	for (;;)
-		pause();
-}
-
-/* Hand `result` on, unless it is an error: then say so and switch the machine off. */
-static int must(int result, const char *what)
-{
-	char line[200];
-
-	if (result >= 0)
-		return result;
-	snprintf(line, sizeof line, "failed %s: %s\n", what, strerror(errno));
-	say(line);
-	leave();
-	return -1;
-}
-
-static void load_modules(char *names)
-{
-	for (char *name = strtok(names, ","); name; name = strtok(NULL, ",")) {
-		int file = must(open(name, O_RDONLY), name);
-
-		must(syscall(SYS_finit_module, file, "", 0), name);
-		close(file);
-	}
-}
 
 /* Real mode, at physical GUEST: `rounds` times, `exits` times CPUID and `exits` times OUT; then HLT. */
 static void write_guest(uint8_t *page, uint32_t exits, uint32_t rounds)

@@ -91,8 +91,24 @@ def build(source: str, target: Path, *options: str) -> Path:
 
 def initramfs(init: Path, modules: Iterable[Path], target: Path) -> Path:
     """Write what the kernel unpacks as its first file system: /init, the modules, /dev and /proc."""
-    files = [("init", 0o100755, init.read_bytes()), ("dev", 0o40755, b""), ("proc", 0o40755, b"")]
-    files += [(path.name, 0o100644, path.read_bytes()) for path in modules]
+    files = [("init", _PROGRAM, init.read_bytes()), ("dev", _FOLDER, b""), ("proc", _FOLDER, b"")]
+    return _archive([*files, *((path.name, 0o100644, path.read_bytes()) for path in modules)], target)
+
+
+_PROGRAM, _FOLDER = 0o100755, 0o40755
+
+
+def archive(root: Path, target: Path) -> Path:
+    """Write a folder as the kernel's first file system; every file in it may be executed."""
+    paths = sorted(root.rglob("*"))
+    files = [
+        (str(path.relative_to(root)), *((_FOLDER, b"") if path.is_dir() else (_PROGRAM, path.read_bytes())))
+        for path in paths
+    ]
+    return _archive(files, target)
+
+
+def _archive(files: Iterable[tuple[str, int, bytes]], target: Path) -> Path:
     entries = [_cpio(*file, number) for number, file in enumerate(files, 1)]
     target.write_bytes(b"".join(entries) + _cpio("TRAILER!!!", 0, b"", 0))
     return target
