@@ -6,13 +6,14 @@ import sys
 
 from . import __version__, compare
 from .costs import PriceError
-from .emulators import fuzz
+from .emulators import emulate, fuzz
 
-COMMANDS = (compare, fuzz)
+COMMANDS = (compare, emulate, fuzz)
 
 _EXAMPLES = """\
 examples:
   python -m svmlib compare            the four paths side by side
+  python -m svmlib emulate leak.txt   a program of yours on the model, QEMU and Bochs
   python -m svmlib fuzz --engine qemu random programs on the model and on QEMU
   python -m svmlib compare --help     what a command can do
 """

@@ -12,4 +12,9 @@ deviations  where an emulator is known to differ, each with a probe
 generator   random programs, biased to what is likely to go wrong
 fuzz        generate, run, compare, shrink
 record      outcomes of both emulators, kept for machines that have neither
+notation    a program as a person writes it
+comparison  one program on the model and on each emulator: what differs, and why
+leaks       whose values the machine holds at the end
+emulate     the command that prints both
+witness     a real kernel: what Debian's Linux 6.1 executes between two VMRUNs
 """
