@@ -122,6 +122,14 @@ def test_without_a_handler_an_event_goes_on_waiting():
     assert p.pending == ["NMI"]
 
 
+def test_in_a_guest_without_a_handler_what_nobody_intercepts_goes_on_waiting():
+    c, p = cpu()
+    vmcb = legal_vmcb(p, INTERCEPTS=exiting("VMMCALL", "INTR"))
+    p.guest = silent(lambda c: (p.pending.append("NMI"), c.rdmsr(MSR.STAR)))
+    c.vmrun(VMCB)
+    assert (vmcb["EXITCODE"], p.pending) == (EXITCODES["VMMCALL"], ["NMI"])
+
+
 def test_synchronous_faults_do_not_wait_for_gif():
     c, _ = cpu()
     c.clgi()
