@@ -125,7 +125,7 @@ def test_no_command_prints_help_with_examples(capsys):
 
 def test_an_unknown_price_list_is_one_line_that_names_the_known_ones(capsys):
     assert command_line.main(["compare", "--prices", "zen9"]) == 1
-    assert capsys.readouterr().err == "no price list 'zen9'; there is epyc-2020\n"
+    assert capsys.readouterr().err.startswith("no price list 'zen9'; there is k8, family-15h, zen1, ")
 
 
 def test_without_tabulate_it_says_so_and_what_to_do(capsys, monkeypatch):

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from svmlib import costs
-from svmlib.costs.prices import LABELS, read
+from svmlib.costs.lists import read
+from svmlib.costs.prices import LABELS
 from svmlib.data import rows
 from svmlib.kvm import Host, random_exits, run
 from svmlib.kvm.run import typical_exits
@@ -371,7 +372,7 @@ def test_a_wrong_row_is_one_line_with_its_number_and_the_cure(lines, message):
 
 
 def test_an_unknown_price_list_names_those_that_exist():
-    with pytest.raises(costs.PriceError, match="no price list 'zen9'; there is epyc-2020"):
+    with pytest.raises(costs.PriceError, match=r"no price list .zen9.; there is k8, family-15h, zen1"):
         costs.prices("zen9")
 
 

@@ -5,7 +5,8 @@ Reads traces and data only; a plain bill needs nothing but the standard library.
 
 from .bills import PARTS, Bill, Line, bill
 from .breakeven import BreakEven, break_even, difference
-from .prices import LABELS, Price, PriceError, PriceList, Ticks, prices
+from .lists import names, prices
+from .prices import LABELS, Price, PriceError, PriceList, Ticks
 
 __all__ = [
     "LABELS",
@@ -20,5 +21,6 @@ __all__ = [
     "bill",
     "break_even",
     "difference",
+    "names",
     "prices",
 ]

@@ -1,14 +1,12 @@
-"""Price lists: what an event costs, as an interval with a label and a source.
+"""Prices: what an event costs, as an interval with a label and a source, and lists of them.
 
-A list is rows of data/prices.csv.  Ticks are of the TSC; a row in core cycles is converted by the list's own
-`core_per_tick`, which is an interval too, so the conversion widens what it converts.
+Ticks are of the TSC.  A row in core cycles is converted by its list's own `core_per_tick`, which is an
+interval too, so the conversion widens what it converts.  How a list is put together: lists.py.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from ..data import rows
 from ..trace import Step
 
 #: How a price is known, best first, with the glyph that stands for it beside a number.
@@ -18,10 +16,12 @@ LABELS = {
     "measured": ("◆", "measured by us, on another machine"),
     "assumed": ("○", "nothing published: an assumption"),
 }
-#: The row that says how many core cycles go into a tick.
-RATIO = "core_per_tick"
-UNITS = ("ticks", "core cycles")
-_RATIO_UNIT = "core cycles per tick"
+#: The rows of a list that are no event's: core cycles in a tick, and ticks in a microsecond.
+RATIO, CLOCK = "core_per_tick", "tsc_mhz"
+TICKS, CYCLES = "ticks", "core cycles"
+#: The units that a row may have; the two rows that are no event's have their own.
+UNITS = (TICKS, CYCLES)
+OWN_UNITS = {RATIO: "core cycles per tick", CLOCK: "MHz"}
 
 
 class PriceError(ValueError):
@@ -70,13 +70,36 @@ class Price(NamedTuple):
 class PriceList(Mapping[str, Price]):
     """Event -> Price.  A variant of an event may have a price of its own: "WRMSR TSC_AUX", "MOV Sreg,r null".
 
-    Another list for a what-if: `PriceList("mine", {**prices("epyc-2020"), "VMLOAD": my_price})`.
+    Another list for a what-if: `prices("epyc-2020").but(VMLOAD=(300, 300, 300))`, or from prices of one's own
+    `PriceList("mine", {**prices("epyc-2020"), "VMLOAD": my_price})`.
     """
 
-    def __init__(self, name: str, of_event: Mapping[str, Price]):
-        """Name a list that charges `of_event`, prices in ticks."""
+    def __init__(
+        self, name: str, of_event: Mapping[str, Price], ratio: Price | None = None, clock: Price | None = None
+    ):
+        """Name a list that charges `of_event`, prices in ticks; its core cycles in a tick, its TSC's MHz."""
         self.name = name
+        self.ratio = ratio
+        self.clock = clock
         self._prices = dict(of_event)
+
+    def but(self, **prices: tuple[float, float, float]) -> "PriceList":
+        """Return this list with other prices, event=(low, nominal, high) in ticks, labelled assumed.
+
+        Events that are no Python names: `.but(**{"WRMSR TSC_AUX": (60, 70, 80)})`.
+        """
+        changed = {}
+        for event, interval in prices.items():
+            low, nominal, high = interval
+            if not 0 <= low <= nominal <= high or not 0 < nominal < float("inf"):
+                raise PriceError(
+                    f"{event}: low {low:g}, nominal {nominal:g}, high {high:g}; "
+                    "write 0 ≤ low ≤ nominal ≤ high with nominal above 0"
+                )
+            source = self._prices[event].source if event in self._prices else ("unpublished",)
+            changed[event] = Price(low, nominal, high, TICKS, "assumed", source, "changed by hand")
+        name = f"{self.name} with other {', '.join(prices)}" if prices else self.name
+        return PriceList(name, {**self._prices, **changed}, self.ratio, self.clock)
 
     def __getitem__(self, event: str) -> Price:
         """Return the price of `event`; PriceError, naming event and list, where there is none."""
@@ -136,60 +159,3 @@ def _variants(step: Step) -> Iterator[str]:
     if isinstance(step.operand, str):
         yield f"{step.event} {step.operand}"
     yield step.event
-
-
-@cache
-def prices(name: str) -> PriceList:
-    """Return the price list `name` of data/prices.csv; PriceError names what there is, or the wrong line."""
-    return read(name, rows("prices"), {row["id"] for row in rows("sources")})
-
-
-def read(name: str, table: Iterable[Mapping[str, str]], sources: set[str]) -> PriceList:
-    """Build the price list `name` from the rows of a table, each of whose sources must be among `sources`.
-
-    PriceError names the line of the table (its head is line 1) and what is wrong there.
-    """
-    numbered = list(enumerate(table, 2))
-    own = [(line, row) for line, row in numbered if row["price_list"] == name]
-    if not own:
-        known = ", ".join(sorted({row["price_list"] for _, row in numbered})) or "none"
-        raise PriceError(f"no price list {name!r}; there is {known}")
-    found: dict[str, Price] = {}
-    for line, row in own:
-        where = f"prices.csv, line {line} ({row['event']})"
-        if row["event"] in found:
-            raise PriceError(f"{where}: this event has a price in {name} already; keep one")
-        found[row["event"]] = _price(where, row, sources)
-    ratio = found.pop(RATIO, None)
-    return PriceList(name, {event: _in_ticks(event, price, ratio) for event, price in found.items()})
-
-
-def _price(where: str, row: Mapping[str, str], sources: set[str]) -> Price:
-    try:
-        low, nominal, high = (float(row[column] or "") for column in ("low", "nominal", "high"))
-    except ValueError as error:
-        raise PriceError(f"{where}: {error}; low, nominal and high have to be numbers") from None
-    if not 0 <= low <= nominal <= high or not 0 < nominal < float("inf"):
-        text = f"low {low:g}, nominal {nominal:g}, high {high:g}"
-        raise PriceError(f"{where}: {text}; write 0 ≤ low ≤ nominal ≤ high with nominal above 0")
-    units = (_RATIO_UNIT,) if row["event"] == RATIO else UNITS
-    for column, known in (("unit", units), ("label", tuple(LABELS))):
-        if row[column] not in known:
-            raise PriceError(f"{where}: unknown {column} {row[column]!r}; write {' or '.join(known)}")
-    source = tuple((row["source"] or "").split())
-    if not source or not sources.issuperset(source):
-        missing = " ".join(one for one in source if one not in sources) or "none given"
-        raise PriceError(f"{where}: unknown source: {missing}; add it to svmlib/data/sources.csv")
-    return Price(low, nominal, high, row["unit"], row["label"], source, row["note"])
-
-
-def _in_ticks(event: str, price: Price, ratio: Price | None) -> Price:
-    if price.unit == "ticks":
-        return price
-    if ratio is None or not ratio.low:
-        raise PriceError(
-            f"{event} is in core cycles, but its price list has no {RATIO} above 0; add that row"
-        )
-    return price._replace(
-        low=price.low / ratio.high, nominal=price.nominal / ratio.nominal, high=price.high / ratio.low
-    )
