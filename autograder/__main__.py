@@ -1,97 +1,59 @@
-"""The command line: python -m autograder grade."""
+"""The command line: python -m autograder COMMAND; each command is a module of commands/."""
 
 import argparse
 import sys
-import time
-from pathlib import Path
+from importlib import import_module
 
-from . import notebooks, release, report, sample
+from . import notebooks, release, sample
+from .commands import REFUSED
 
-EXAMPLES = """\
-examples:
-  python -m autograder grade                                  the sample class, in your data folder
-  python -m autograder grade ~/spring --submissions inbox/    a class of your own
-  python -m autograder grade ~/spring                         the same again: what is graded is kept
-  python -m autograder grade --me                             your own copies in work/
+COMMANDS = ("new", "roster", "release", "collect", "grade")
+ABOUT = "Run a class: make its folder, release, collect, grade, give back."
+EPILOG = """\
+`python -m autograder COMMAND --help` shows a command's examples. `python -m autograder grade` with nothing
+more grades the sample class; `grade --me` your own copies in work/.
 
-The inbox holds STUDENT/EXERCISE/EXERCISE.ipynb. Marks by hand are given in formgrader:
-cd to the class folder, start `jupyter lab`, open Nbgrader > Formgrader.
+exit codes: 0 all is well; 1 it could not be done; 2 called wrongly; 3 done, and something needs a look; 4 it
+waits for a yes.
 """
 
 
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    shape = argparse.RawTextHelpFormatter
+    top = argparse.ArgumentParser(
+        prog="python -m autograder", description=ABOUT, epilog=EPILOG, formatter_class=shape
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for name in COMMANDS:
+        module = import_module(f".commands.{name}", __package__)
+        one = commands.add_parser(
+            name,
+            help=module.HELP,
+            description=module.HELP[:1].upper() + module.HELP[1:] + ".",
+            epilog=f"examples:\n{module.EXAMPLES}",
+            formatter_class=shape,
+        )
+        module.arguments(one)
+        one.set_defaults(run=module.run)
+    return top
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0 when it did its work, failed submissions included."""
-    parser = argparse.ArgumentParser(prog="python -m autograder", description="Grade the course's exercises.")
-    commands = parser.add_subparsers(dest="command")
-    grade = commands.add_parser(
-        "grade",
-        help="grade a class, or your own work",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
-    grade.add_argument(
-        "class_folder", nargs="?", type=Path, metavar="CLASS", help="the class folder, outside the repository"
-    )
-    grade.add_argument(
-        "--submissions", type=Path, metavar="DIR", help="submissions to copy into the class first"
-    )
-    grade.add_argument(
-        "--csv",
-        type=Path,
-        metavar="FILE",
-        help="where the marks go (default: grades.csv in the class folder)",
-    )
-    grade.add_argument("--json", action="store_true", help="print the marks as JSON")
-    grade.add_argument("--me", action="store_true", help="grade your own copies in work/")
-    arguments = parser.parse_args(argv)
-    if arguments.command is None:
-        parser.print_help()
+    """Run a command; what it returns is for the shell."""
+    top = parser()
+    options = top.parse_args(argv)
+    if options.command is None:
+        top.print_help()
         return 0
     try:
-        return grade_me(arguments) if arguments.me else grade_class(arguments)
+        return int(options.run(options))
     except (notebooks.ScriptError, release.ReleaseError, sample.SampleError) as error:
         print(error, file=sys.stderr)
-        return 1
-
-
-def grade_class(arguments: argparse.Namespace) -> int:
-    """Grade a class, print its table and write its CSV."""
-    from .grade import WARNING, grade
-
-    if arguments.submissions and not arguments.submissions.is_dir():
-        raise release.ReleaseError(f"{arguments.submissions} is not a folder with submissions")
-    folder = arguments.class_folder or release.default_folder()
-    if arguments.submissions and not arguments.class_folder:
-        raise release.ReleaseError(
-            "name the class folder, too: python -m autograder grade CLASS --submissions DIR"
-        )
-    print(WARNING, file=sys.stderr)
-    began = time.monotonic()
-    rows = grade(folder, arguments.submissions)
-    path = arguments.csv or folder / "grades.csv"
-    report.write_csv(rows, path)
-    if arguments.json:
-        print(report.as_json(rows))
-        return 0
-    print(f"\n{report.table(rows)}\n")
-    print(f"{len(rows)} submissions in {time.monotonic() - began:.0f} s. Marks: {path}")
-    print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
-    return 0
-
-
-def grade_me(arguments: argparse.Namespace) -> int:
-    """Grade the learner's own copies."""
-    from tqdm import tqdm
-
-    from . import me
-
-    scripts = notebooks.scripts(notebooks.ROOT / "solutions")
-    mine = [me.grade(script) for script in tqdm(scripts, desc="grading", unit="exercise")]
-    if arguments.json:
-        print(report.as_json([one.row for one in mine]))
-    else:
-        print("\n\n".join(me.text(one) for one in mine))
-    return 0
+        return REFUSED
+    except KeyboardInterrupt:
+        print("\nStopped. What was done is kept; the same command goes on from here.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """A class graded: submissions are checked, nbgrader grades them, its gradebook gives the marks."""
 
-import json
-import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 
 from . import notebooks, release, sample, stock, submissions
+from .classes import attempts, collect, deadlines, roster
 from .report import Cell, Row
 
 WARNING = """\
@@ -33,63 +33,68 @@ def grade(
     scripts = notebooks.scripts(notebooks.ROOT / "solutions") if scripts is None else scripts
     if not scripts:
         raise release.ReleaseError("there are no exercises: solutions/ holds no NN_topic.py")
-    _prepare(folder, scripts, is_sample=handed_in is None)
-    received = folder / "received"
-    if json.loads((folder / "class.json").read_text(encoding="utf-8"))["sample"]:
-        shutil.rmtree(received, ignore_errors=True)
-        by_name = {script.stem: script for script in scripts}
-        for one in sample.read_all(samples):
-            if one.exercise not in by_name:
-                raise sample.SampleError(
-                    f"{one.exercise}/{one.student}.py: there is no such exercise in solutions/"
-                )
-            sample.hand_in(one, received, by_name[one.exercise])
+    is_new = not (folder / "class.json").exists()
+    is_sample = handed_in is None and (is_new or bool(release.facts(folder)["sample"]))
+    _prepare(folder, scripts, is_sample=is_sample)
+    if is_sample:
+        shutil.rmtree(folder / "received", ignore_errors=True)
+        _hand_in_samples(folder, scripts, samples)
     elif handed_in is not None:
-        shutil.copytree(handed_in, received, dirs_exist_ok=True)
-    checked = list(_check(folder, received, [script.stem for script in scripts]))
+        list(collect.collect(folder, handed_in))
+    checked = list(_check(folder))
     jobs = [(row.student, row.exercise) for row in checked if not row.reason]
     reasons = stock.grade(folder, jobs, workers)
     return [_outcome(folder, row, reasons) for row in checked]
 
 
 def _prepare(folder: Path, scripts: list[Path], *, is_sample: bool) -> None:
-    """Release a new class; a sample class whose release is out of date is made anew."""
+    """Release a new class; a sample class whose release is out of date is made anew.
+
+    A real class is graded with what was released, whatever the course has become since.
+    """
     if (folder / "class.json").exists():
-        was_sample = json.loads((folder / "class.json").read_text(encoding="utf-8"))["sample"]
+        was_sample = release.facts(folder)["sample"]
         if was_sample and not is_sample:
             raise release.ReleaseError(f"{folder} holds the sample class: choose another class folder")
-        changed = release.differences(folder, scripts)
-        if not changed:
+        missing = {script.stem for script in scripts} - release.facts(folder)["exercises"].keys()
+        if not was_sample or not (missing or release.differences(folder, scripts)):
+            release.intact(folder)
             return
-        if not was_sample:
-            raise release.ReleaseError(
-                f"{folder} was released with something else: {', '.join(changed)}. "
-                "Grade it with the course as it was released, or make a new class folder"
-            )
         shutil.rmtree(folder)
-        release.open_folder(folder)
-    release.release(folder, scripts, sample=is_sample)
+    release.new(folder, sample=is_sample)
+    release.release(folder, scripts)
 
 
-def _check(folder: Path, received: Path, exercises: list[str]) -> Iterator[Row]:
-    """Look at every received submission; what can be graded goes to submitted/, mended where it must be."""
-    places = [place for place in received.glob("*/*") if place.is_dir() or place.suffix == ".ipynb"]
-    for place in sorted(place for place in places if not place.name.startswith(".")):
-        student, exercise = place.parent.name, place.stem if place.is_file() else place.name
+def _hand_in_samples(folder: Path, scripts: list[Path], samples: Path) -> None:
+    """Hand in the sample class's files, as they would come in."""
+    by_name = {script.stem: script for script in scripts}
+    with tempfile.TemporaryDirectory() as inbox:
+        for one in sample.read_all(samples):
+            if one.exercise not in by_name:
+                raise sample.SampleError(
+                    f"{one.exercise}/{one.student}.py: there is no such exercise in solutions/"
+                )
+            sample.hand_in(one, Path(inbox), by_name[one.exercise])
+        list(collect.collect(folder, Path(inbox), kind="flat"))
+
+
+def choices(folder: Path) -> list[deadlines.Choice]:
+    """Which attempt of each student counts for each exercise."""
+    by_place: dict[tuple[str, str], list[attempts.Attempt]] = {}
+    for one in attempts.read(folder):
+        by_place.setdefault((one.student, one.exercise), []).append(one)
+    due = deadlines.read(folder, release.facts(folder)["exercises"], roster.read(folder))
+    return [deadlines.choose(found, due) for _, found in sorted(by_place.items())]
+
+
+def _check(folder: Path) -> Iterator[Row]:
+    """Look at every attempt that counts; what can be graded goes to submitted/, mended where it must be."""
+    for choice in choices(folder):
+        student, exercise = choice.attempt.student, choice.attempt.exercise
         target = folder / "submitted" / student / exercise
         try:
-            if place.is_file():
-                raise submissions.Unreadable(
-                    f"it belongs one folder deeper: {student}/{exercise}/{place.name}"
-                )
-            if exercise not in exercises:
-                raise submissions.Unreadable("there is no such exercise in this class")
-            if not re.fullmatch(r"\w[\w.@-]*", student):
-                raise submissions.Unreadable(
-                    "a student's folder is named with letters, digits and . _ @ - only"
-                )
             given = nbformat.read(folder / "release" / exercise / f"{exercise}.ipynb", as_version=4)
-            notebook = submissions.read(place, exercise)
+            notebook = submissions.parse(attempts.load(folder, choice.attempt))
             remarks = submissions.mend(notebook, given)
         except submissions.Unreadable as error:
             for stage in ("submitted", "autograded", "feedback"):
@@ -98,7 +103,9 @@ def _check(folder: Path, received: Path, exercises: list[str]) -> Iterator[Row]:
         else:
             target.mkdir(parents=True, exist_ok=True)
             nbformat.write(notebook, target / f"{exercise}.ipynb")
-            yield Row(student, exercise, {}, "", tuple(remarks))
+            if Path(choice.attempt.name).name != f"{exercise}.ipynb":
+                remarks.append(f"it was called {Path(choice.attempt.name).name}")
+            yield Row(student, exercise, {}, "", (*remarks, *choice.remarks))
 
 
 def _outcome(folder: Path, row: Row, reasons: dict[stock.Job, str]) -> Row:

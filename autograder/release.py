@@ -1,19 +1,24 @@
-"""A class folder: what decides marks, frozen when the exercises are released.
+"""A class folder: what decides marks, frozen when an exercise is released.
 
     nbgrader_config.py     makes the folder nbgrader's: `cd` there, `jupyter lab`, and open Formgrader
-    class.json             version and digest of svmlib, digests of the sources; never mixed
-    seed                   of the hidden scenarios; reaches the kernels as SVMLIB_SEED
+    class.json             course name, time zone, svmlib's version and digest, digests of the sources
+    seed                   the class's secret; each exercise's hidden scenarios draw from a seed made of it
+    frozen/svmlib/         the library as it was at the first release, prices and budgets included: it grades
     source/  release/      the whole notebooks, and what learners were given
-    received/              the submissions as they came in: STUDENT/EXERCISE/EXERCISE.ipynb
-    submitted/  autograded/  feedback/  gradebook.db  grades.csv  grading.log
+    students.csv  deadlines.csv
+    received/  unknown/    the submissions as they came in, and the files that nobody could be found for
+    submitted/  autograded/  feedback/  gradebook.db  marks.json  grades.csv  grading.log
 
-The folder is its owner's alone (mode 700) and lies outside the repository.
+The folder is its owner's alone (mode 700) and lies outside the repository. A course that is upgraded later
+moves no mark in it: every run takes sources, seed and library from the folder.
 """
 
 import hashlib
+import hmac
 import json
 import os
 import secrets
+import shutil
 import sysconfig
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,16 +30,17 @@ import platformdirs
 
 from . import notebooks, run
 
-CONFIG = '''"""The class folder, for nbgrader. Made by `python -m autograder grade`."""
+CONFIG = '''"""The class folder, for nbgrader. Made by `python -m autograder new`."""
 
 from pathlib import Path
 
 c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
-c.CourseDirectory.course_id = "svmlib"
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc*", "__pycache__", "feedback", ".graded"]
 '''
 SETTINGS: dict[str, dict[str, Any]] = notebooks.SETTINGS | run.SETTINGS
+COURSE = "svmlib"
+LATE = ("none", "zero")  # nbgrader's own methods; another plugin is named in nbgrader_config.py
 
 
 class ReleaseError(Exception):
@@ -53,6 +59,8 @@ def open_folder(folder: Path) -> Path:
         raise ReleaseError(
             f"{folder} lies inside the repository, but holds a secret seed and marks: choose another place"
         )
+    if folder.exists() and not folder.is_dir():
+        raise ReleaseError(f"{folder} is a file: name a folder for the class")
     if folder.exists() and any(folder.iterdir()) and not (folder / "seed").exists():
         raise ReleaseError(f"{folder} is neither empty nor a class folder: choose another place")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,45 +68,124 @@ def open_folder(folder: Path) -> Path:
     return folder
 
 
-def seed(folder: Path) -> str:
-    """The class's secret seed, drawn on the first call."""
+def existing(folder: Path) -> Path:
+    """A class folder that is there; another is refused with the command that makes one."""
+    folder = folder.expanduser().resolve()
+    if not (folder / "class.json").exists():
+        raise ReleaseError(f"{folder} is no class folder. Make one: python -m autograder new {folder}")
+    return open_folder(folder)
+
+
+def new(
+    folder: Path,
+    *,
+    course: str = COURSE,
+    zone: str = "UTC",
+    late: str = "none",
+    database: str = "",
+    sample: bool = False,
+) -> Path:
+    """Make a class folder: its secret, its settings for nbgrader, nothing released yet."""
+    folder = open_folder(folder)
+    if (folder / "class.json").exists():
+        raise ReleaseError(f"{folder} is a class already: choose another folder")
+    seed(folder)
+    settings = SETTINGS | {"LateSubmissionPlugin": {"penalty_method": late}}
+    settings["CourseDirectory"] = {"course_id": course} | ({"db_url": database} if database else {})
+    lines = [
+        f"c.{name}.{key} = {value!r}\n" for name, keys in settings.items() for key, value in keys.items()
+    ]
+    write(folder / "nbgrader_config.py", CONFIG + "".join(lines))
+    _write_facts(folder, {"course": course, "zone": zone, "sample": sample, "exercises": {}})
+    return folder
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file of a class whole or not at all, readable by its owner alone."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with open(part, "x", opener=_private, encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
+
+
+def facts(folder: Path) -> dict[str, Any]:
+    """What class.json says."""
+    try:
+        said: dict[str, Any] = json.loads((folder / "class.json").read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ReleaseError(
+            f"{folder / 'class.json'} cannot be read ({error}): put back its last copy"
+        ) from None
+    return said
+
+
+def _write_facts(folder: Path, said: dict[str, Any]) -> None:
+    write(folder / "class.json", json.dumps(said, indent=1) + "\n")
+
+
+def seed(folder: Path, exercise: str = "") -> str:
+    """The class's secret, drawn on the first call; with `exercise`, the seed of that exercise alone.
+
+    A seed that leaks tells nothing of the other exercises'.
+    """
     path = folder / "seed"
     if not path.exists():
-        with open(
-            path, "x", opener=lambda name, flags: os.open(name, flags, 0o600), encoding="ascii"
-        ) as file:
+        with open(path, "x", opener=_private, encoding="ascii") as file:
             file.write(f"{secrets.randbits(63)}\n")
-    return path.read_text(encoding="ascii").strip()
+    secret = path.read_text(encoding="ascii").strip()
+    if not exercise:
+        return secret
+    made = hmac.digest(secret.encode(), exercise.encode(), "sha256")
+    return str(int.from_bytes(made[:8], "big") >> 1)
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """What nbgrader and its kernels find in the environment: the seed, and alembic on the PATH."""
+def environment(folder: Path, exercise: str) -> dict[str, str]:
+    """What grading finds in the environment: the seed, the class's own svmlib, alembic on the PATH."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    return {"SVMLIB_SEED": seed(folder), "PATH": path}
+    modules = os.pathsep.join(filter(None, [str(folder / "frozen"), os.environ.get("PYTHONPATH", "")]))
+    return {"SVMLIB_SEED": seed(folder, exercise), "PYTHONPATH": modules, "PATH": path}
 
 
-def current(scripts: list[Path]) -> dict[str, Any]:
-    """What would decide marks if the class were released now."""
+def _package() -> Path | None:
     spec = find_spec("svmlib")
-    package = (
+    return (
         Path(next(iter(spec.submodule_search_locations)))
         if spec and spec.submodule_search_locations
         else None
     )
+
+
+def _model(package: Path | None) -> str:
+    """The digest of what in svmlib decides marks."""
     files = sorted(p for p in package.rglob("*") if p.suffix in {".py", ".csv"}) if package else []
     files = [path for path in files if "views" not in path.parts]  # what is seen decides no mark
+    return _digest(*(path.read_bytes() for path in files))
+
+
+def current(scripts: list[Path]) -> dict[str, Any]:
+    """What would decide marks if the class were released now."""
+    package = _package()
     return {
         "svmlib": version("svmlib") if package else "",
-        "model": _digest(*(path.read_bytes() for path in files)),
+        "model": _model(package),
         "exercises": {script.stem: _digest(notebooks.source(script).encode()) for script in scripts},
     }
 
 
 def differences(folder: Path, scripts: list[Path]) -> list[str]:
-    """What decides marks in the class and is different now, in words; empty when the class can be graded."""
-    frozen, now = json.loads((folder / "class.json").read_text(encoding="utf-8")), current(scripts)
-    names = sorted(frozen["exercises"].keys() | now["exercises"].keys())
-    changed = [name for name in names if frozen["exercises"].get(name) != now["exercises"].get(name)]
+    """What decides marks in the class and is different in the course now, in words."""
+    frozen, now = facts(folder), current(scripts)
+    names = sorted(frozen["exercises"].keys() & now["exercises"].keys())
+    changed = [name for name in names if frozen["exercises"][name] != now["exercises"][name]]
+    if "model" not in frozen:
+        return changed
     if frozen["svmlib"] != now["svmlib"]:
         changed.append(f"svmlib (released with {frozen['svmlib']}, here is {now['svmlib']})")
     elif frozen["model"] != now["model"]:
@@ -106,27 +193,60 @@ def differences(folder: Path, scripts: list[Path]) -> list[str]:
     return changed
 
 
-def release(folder: Path, scripts: list[Path], *, sample: bool = False) -> None:
-    """Freeze sources and seed in a new class folder, and let nbgrader make the release.
-
-    class.json is written last, so a release that was broken off is made again. Every solution is run once
-    with the class's seed: a class whose own solutions fall short is not released.
-    """
-    lines = [
-        f"c.{name}.{key} = {value!r}\n" for name, keys in SETTINGS.items() for key, value in keys.items()
+def intact(folder: Path) -> None:
+    """Refuse a class in which somebody changed what was frozen: its marks could move."""
+    said = facts(folder)
+    changed = [
+        name
+        for name, digest in said["exercises"].items()
+        if not (path := folder / "source" / name / f"{name}.ipynb").is_file()
+        or _digest(path.read_bytes()) != digest
     ]
-    (folder / "nbgrader_config.py").write_text(CONFIG + "".join(lines), encoding="utf-8")
-    with mock.patch.dict(os.environ, environment(folder)):
-        for script in scripts:
-            text = notebooks.source(script)
+    if "model" in said and _model(folder / "frozen" / "svmlib") != said["model"]:
+        changed.append("frozen/svmlib")
+    if changed:
+        raise ReleaseError(
+            f"{folder}: changed since the release: {', '.join(changed)}. Put back a copy, or accept what is "
+            "there now: python -m autograder release CLASS EXERCISE --again"
+        )
+
+
+def release(folder: Path, scripts: list[Path], *, again: bool = False) -> None:
+    """Freeze library and sources in a class folder, and let nbgrader make what learners get.
+
+    An exercise enters class.json when it is whole, so a release that was broken off is made again. Every
+    solution is run once with its seed: an exercise whose own solution falls short is not released. The
+    library is frozen with the first exercise, for all of them; `again` takes library and sources anew.
+    """
+    said = facts(folder)
+    if again or not said["exercises"]:
+        _freeze(folder)
+        said |= {key: value for key, value in current([]).items() if key != "exercises"}
+    for script in scripts:
+        text = notebooks.source(script)
+        if script.stem in said["exercises"] and not again:
+            if said["exercises"][script.stem] == _digest(text.encode()):
+                continue
+            raise ReleaseError(
+                f"{script.stem} was released already, and its source has changed since. The class keeps what "
+                f"it has; to give out and grade by the new one: release CLASS {script.stem} --again"
+            )
+        with mock.patch.dict(os.environ, environment(folder, script.stem)):
             _verify(script, text)
             path = folder / "source" / script.stem / f"{script.stem}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            write(path, text)
             _generate(folder, script.stem)
-    (folder / "class.json").write_text(
-        json.dumps(current(scripts) | {"sample": sample}, indent=1) + "\n", encoding="utf-8"
-    )
+        said["exercises"][script.stem] = _digest(text.encode())
+        _write_facts(folder, said)
+
+
+def _freeze(folder: Path) -> None:
+    package, frozen = _package(), folder / "frozen"
+    shutil.rmtree(frozen, ignore_errors=True)
+    frozen.mkdir()
+    if package:
+        shutil.copytree(package, frozen / "svmlib", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
 
 
 def config(folder: Path) -> Any:

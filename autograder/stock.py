@@ -75,6 +75,7 @@ def autograde(folder: Path, student: str, exercise: str) -> str:
     from nbgrader.coursedir import CourseDirectory
     from nbgrader.utils import capture_log
 
+    os.environ |= release.environment(folder, exercise)
     settings = release.config(folder)
     course = CourseDirectory(config=settings)
     course.student_id, course.assignment_id = student, exercise
@@ -99,8 +100,7 @@ def reason(log: str) -> str:
 
 
 def _start(folder: Path) -> None:
-    """Prepare a worker: the environment of its kernels, and a file for what nbgrader and they say."""
-    os.environ |= release.environment(folder)
+    """Prepare a worker: a file for what nbgrader and its kernels say."""
     log = os.open(folder / "grading.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 2)
 

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import shutil
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -89,7 +91,7 @@ def test_what_is_graded_is_kept_and_hand_marks_count(rows, folder):
     assert {name: row.reason for name, row in again.items()} == {n: row.reason for n, row in rows.items()}
 
 
-def test_the_sample_class_is_made_anew_when_the_exercise_changes_and_a_real_one_refuses(tmp_path):
+def test_a_class_is_graded_with_what_was_released_whatever_the_course_becomes(tmp_path):
     script = tmp_path / "solutions" / "01_swap.py"
     script.parent.mkdir()
     shutil.copy(SCRIPTS[0], script)
@@ -102,8 +104,35 @@ def test_the_sample_class_is_made_anew_when_the_exercise_changes_and_a_real_one_
     assert str(row) == "0/5"
 
     script.write_text(script.read_text("utf-8").replace("points=1", "points=3"), encoding="utf-8")
-    with pytest.raises(release.ReleaseError, match="released with something else: 01_swap"):
+    [row] = grade(real, scripts=[script])
+    assert str(row) == "0/5"
+    assert release.differences(real, [script]) == ["01_swap"]
+    with pytest.raises(release.ReleaseError, match="its source has changed since"):
+        release.release(real, [script])
+
+    (real / "frozen" / "svmlib" / "check.py").write_text("SLACK = 1000")
+    with pytest.raises(release.ReleaseError, match="changed since the release: frozen/svmlib"):
         grade(real, scripts=[script])
+
+
+def test_an_exercises_seed_is_its_own(rows, folder):
+    seeds = {release.seed(folder), release.seed(folder, "01_swap"), release.seed(folder, "02_other")}
+    assert len(seeds) == 3
+    assert all(0 <= int(seed) < 2**63 for seed in seeds)
+    assert release.environment(folder, "01_swap")["SVMLIB_SEED"] == release.seed(folder, "01_swap")
+
+
+def test_kernels_import_the_library_that_was_frozen(rows, folder):
+    probe = [sys.executable, "-c", "import svmlib; print(svmlib.__file__)"]
+    found = subprocess.run(
+        probe,
+        env=os.environ | release.environment(folder, "01_swap"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert Path(found.stdout.strip()).is_relative_to(folder / "frozen")
 
 
 def test_a_learner_gets_the_marks_that_the_class_would_give(rows, tmp_path):

@@ -1,5 +1,6 @@
 """
-what = "Another file name."
+what = "Another file name: it is known by its cells."
 damage = "renamed"
-failed = "01_swap.ipynb is missing; there is Untitled.ipynb"
+remark = "it was called Untitled.ipynb"
+expect.bonus_arguments = 0.5
 """

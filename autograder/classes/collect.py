@@ -1,0 +1,205 @@
+"""What came in, matched to students and exercises: by ids and names, and by what is in the file.
+
+Every file has an outcome, and none is dropped in silence:
+
+    taken             it is an attempt now
+    renamed           taken, under the exercise that its cells belong to
+    duplicate         taken, and its bytes are those of another student's file
+    again             this student's same bytes are here already
+    unknown student   kept in unknown/
+    unknown exercise  kept in unknown/
+    no notebook       only named
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from .. import release
+from ..submissions import LARGEST
+from . import attempts, layouts, roster, tables
+from .attempts import Attempt
+from .layouts import Found
+from .roster import Student
+
+GRADE_ID = re.compile(r'"grade_id"\s*:\s*"([^"\\]{1,80})"')
+CELL_ID = re.compile(r'"id"\s*:\s*"([^"\\]{1,80})"')
+BEGIN = re.compile(r"""begin\(\\?["'](\w+)\\?["']""")
+TAKEN = ("taken", "renamed", "duplicate")
+OUTCOMES = (*TAKEN, "again", "unknown student", "unknown exercise", "no notebook")
+
+
+class Entry(NamedTuple):
+    """A file and what became of it."""
+
+    outcome: str
+    student: str
+    exercise: str
+    origin: str
+    note: str = ""
+
+
+class Known(NamedTuple):
+    """What a class knows to match files by."""
+
+    students: dict[str, Student]
+    exercises: dict[str, frozenset[str]]
+
+
+def known(folder: Path) -> Known:
+    """The class's students and the cell ids of its exercises."""
+    exercises = {}
+    for name in release.facts(folder)["exercises"]:
+        text = (folder / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")
+        exercises[name] = frozenset(
+            cell["metadata"]["nbgrader"]["grade_id"]
+            for cell in json.loads(text)["cells"]
+            if "nbgrader" in cell["metadata"]
+        )
+    if not exercises:
+        raise release.ReleaseError(f"{folder} has released nothing: python -m autograder release {folder}")
+    return Known(roster.read(folder), exercises)
+
+
+def exercise_of(found: Found, exercises: dict[str, frozenset[str]]) -> str:
+    """The exercise that a file is: what its cells say counts, then what it is called; "" for none.
+
+    Read from the text and not from the JSON, so a file that was cut off is known, too.
+    """
+    text = found.data.decode("utf-8", errors="replace")
+    if name := next((name for name in BEGIN.findall(text) if name in exercises), ""):
+        return name
+    ids = set(GRADE_ID.findall(text)) | set(CELL_ID.findall(text))
+    shares = {name: len(ids & wanted) / len(wanted) for name, wanted in exercises.items() if wanted}
+    best = sorted(shares, key=lambda name: shares[name], reverse=True)
+    if best and shares[best[0]] >= 0.5 and (len(best) == 1 or shares[best[0]] > shares[best[1]]):
+        return best[0]
+    said = [found.exercise, *PurePosixPath(found.file).parts, PurePosixPath(found.file).stem]
+    return next((name for name in exercises if any(name in part for part in said)), "")
+
+
+def student_of(found: Found, known: Known) -> str:
+    """The student that a file is from; "" for none. A class without a list takes everybody at their word."""
+    who, students = found.who, known.students
+    said = who.get("student", "")
+    if prefix := who.get("prefix"):
+        fits = [one for one in students if re.match(re.escape(one) + r"(?![A-Za-z0-9])", prefix)]
+        cut = min((prefix.find(f"_{name}") for name in known.exercises if f"_{name}" in prefix), default=-1)
+        guess = prefix[:cut] if cut > 0 else prefix.partition("_")[0]
+        said = max(fits, key=len) if fits else guess
+    if not students:
+        said = said or roster.plain(who.get("name", ""))
+        return said if roster.ID.fullmatch(said) else ""
+    if said in students:
+        return said
+    by_id = [
+        one.student
+        for one in students.values()
+        if any(who.get(name) and who[name] == getattr(one, name) for name in ("canvas", "moodle"))
+    ]
+    return by_id[0] if len(by_id) == 1 else by_name(who.get("name", ""), students.values())
+
+
+def by_name(name: str, students: Iterable[Student]) -> str:
+    """The one student of that name, in either order of its parts; nobody where two have it."""
+    wanted = roster.plain(name)
+    named = [
+        one.student
+        for one in students
+        if wanted and wanted in (roster.plain(one.first + one.last), roster.plain(one.last + one.first))
+    ]
+    return named[0] if len(named) == 1 else ""
+
+
+def collect(
+    folder: Path,
+    place: Path,
+    *,
+    kind: str = "",
+    times: dict[str, datetime] | None = None,
+    student: str = "",
+    when: datetime | None = None,
+) -> Iterator[Entry]:
+    """Take what a folder or archive holds into the class; `student` and `when` say what the file does not.
+
+    A run that was broken off is repeated: what is here already is `again`.
+    """
+    wanted = known(folder)
+    here = {(one.student, one.exercise, one.digest): one for one in attempts.read(folder)}
+    owners = {one.digest: one.student for one in here.values()}
+    try:
+        for found in layouts.read(place, kind, times):
+            known_better: dict[str, Any] = {"who": {"student": student}} if student else {}
+            known_better |= {"when": when, "exact": True} if when else {}
+            yield _take(folder, found._replace(**known_better), wanted, here, owners)
+    finally:
+        attempts.write(folder, here.values())
+
+
+def _take(
+    folder: Path,
+    found: Found,
+    wanted: Known,
+    here: dict[tuple[str, str, str], Attempt],
+    owners: dict[str, str],
+) -> Entry:
+    if not (found.file.lower().endswith(".ipynb") or b'"nbformat"' in found.data):
+        return Entry("no notebook", "", "", found.origin)
+    data = found.data[: LARGEST + 1]
+    digest = attempts.digest(data)
+    exercise, student = exercise_of(found, wanted.exercises), student_of(found, wanted)
+    if not student or not exercise:
+        _keep(folder, found, digest)
+        note = f"the same file as {owners[digest]}'s" if digest in owners else ""
+        outcome = "unknown exercise" if student else "unknown student"
+        return Entry(outcome, student, exercise, found.origin, note)
+    attempt = Attempt(
+        student, exercise, found.when, found.exact, found.late, digest, found.file, found.origin
+    )
+    before = here.get((student, exercise, digest))
+    if before and (before.exact or not found.exact):
+        return Entry("again", student, exercise, found.origin)
+    if before:
+        (folder / "received" / before.place).unlink(missing_ok=True)
+    attempts.store(folder, attempt, data)
+    here[student, exercise, digest] = attempt
+    if before:
+        return Entry("again", student, exercise, found.origin, "its exact time is known now")
+    if (owner := owners.setdefault(digest, student)) != student:
+        return Entry("duplicate", student, exercise, found.origin, f"the same file as {owner}'s")
+    if PurePosixPath(found.file).name != f"{exercise}.ipynb":
+        return Entry("renamed", student, exercise, found.origin, f"it was {PurePosixPath(found.file).name}")
+    return Entry("taken", student, exercise, found.origin)
+
+
+def _keep(folder: Path, found: Found, digest: str) -> None:
+    """Keep a file that nobody could be found for, with its origin, until somebody says whose it is."""
+    place = folder / "unknown"
+    place.mkdir(mode=0o700, exist_ok=True)
+    name = re.sub(r"[^\w.-]", "_", f"{digest[:12]}-{PurePosixPath(found.file).name}")[:100]
+    (place / name).write_bytes(found.data)
+
+
+def worksheet_times(path: Path, zone: str) -> dict[str, datetime]:
+    """The exact time of each submission in a Moodle grading worksheet, by Moodle's number."""
+    from zoneinfo import ZoneInfo
+
+    from dateutil import parser
+
+    times = {}
+    rows = tables.read(path)
+    column = "Last modified (submission)"
+    if not rows or not {"Identifier", column} <= set(rows[0]):
+        raise release.ReleaseError(f"{path} is no Moodle grading worksheet: it needs Identifier and {column}")
+    for row in rows:
+        number = re.search(r"\d+", row["Identifier"])
+        if number and row[column] not in ("", "-"):
+            try:
+                when = parser.parse(row[column], fuzzy=True)
+            except ValueError:
+                raise release.ReleaseError(f'{path}: "{row[column]}" is no time that is known here') from None
+            times[number[0]] = when.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    return times

@@ -1,0 +1,44 @@
+"""The sub-commands of python -m autograder, a module each: HELP, EXAMPLES, arguments(parser), run(options).
+
+A command returns what the shell sees: 0 all is well; 1 it could not be done; 2 it was called wrongly; 3 it is
+done and something needs a look (a failed submission, a file of nobody); 4 it waits for a yes.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+DONE, REFUSED, LOOK, WAITS = 0, 1, 3, 4
+
+
+def class_argument(parser: argparse.ArgumentParser) -> None:
+    """The class folder, which most commands take first."""
+    parser.add_argument("folder", type=Path, metavar="CLASS", help="the class folder, outside the repository")
+
+
+def json_argument(parser: argparse.ArgumentParser) -> None:
+    """--json, for a machine to read."""
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def say(text: str) -> None:
+    """A line beside the result, which stays out of a pipe."""
+    print(text, file=sys.stderr)
+
+
+def as_json(value: object) -> str:
+    """What --json prints."""
+    return json.dumps(value, indent=1, default=str)
+
+
+def many(count: int, word: str) -> str:
+    """A number and its noun: 1 file, 2 files."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def several(names: Sequence[str], most: int = 10) -> str:
+    """Some names, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,65 @@
+"""new: a class folder with its own secret, settings and database."""
+
+import argparse
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from .. import release
+from . import DONE, class_argument
+
+HELP = "make a class folder"
+EXAMPLES = """\
+  python -m autograder new ~/spring
+  python -m autograder new ~/spring --course svm-2027 --zone Europe/Berlin --late zero
+  python -m autograder new ~/spring --database postgresql+psycopg://teacher@db.example.org/svm
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What `new` takes."""
+    class_argument(parser)
+    parser.add_argument(
+        "--course",
+        default=release.COURSE,
+        metavar="NAME",
+        help="its name in nbgrader and in the exchange (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--zone",
+        default="UTC",
+        metavar="ZONE",
+        help="the time zone of deadlines.csv, such as Europe/Berlin (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--late",
+        choices=release.LATE,
+        default="none",
+        help="what a late attempt loses, as in nbgrader's plugin: none, or zero is left (default: none).\n"
+        "A plugin of your own is named in nbgrader_config.py",
+    )
+    parser.add_argument(
+        "--database",
+        default="",
+        metavar="URL",
+        help="nbgrader's db_url (default: gradebook.db in the folder)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the folder and say what comes next."""
+    try:
+        ZoneInfo(options.zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise release.ReleaseError(
+            f'"{options.zone}" is no time zone: a name such as Europe/Berlin'
+        ) from None
+    folder = release.new(
+        options.folder,
+        course=options.course,
+        zone=options.zone,
+        late=options.late,
+        database=options.database,
+    )
+    print(f"{folder} is a class now, and yours alone (mode 700). Next:")
+    print(f"  python -m autograder roster {folder} LIST.csv")
+    print(f"  python -m autograder release {folder}")
+    return DONE
