@@ -258,10 +258,11 @@ def grade(options, for_autograder):
 
 
 def notebooks(options, _):
-    """Make exercises/ and the lessons from their scripts; with --check, only say what is stale."""
+    """Make exercises/, the lessons and a page's tables anew; with --check, only say what is stale."""
     python = environment(COURSE_LOCK)
     check = ["--check"] if options.check else []
-    sys.exit(subprocess.call([python, "-m", "autograder.notebooks"] + check, cwd=HERE))
+    makers = ("autograder.notebooks", "svmlib.emulators.page")
+    sys.exit(max(subprocess.call([python, "-m", maker] + check, cwd=HERE) for maker in makers))
 
 
 def reset(options, _):

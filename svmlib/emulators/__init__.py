@@ -16,5 +16,6 @@ notation    a program as a person writes it
 comparison  one program on the model and on each emulator: what differs, and why
 leaks       whose values the machine holds at the end
 emulate     the command that prints both
+page        the tables of course/ground_truth.md: what is checked against what
 witness     a real kernel: what Debian's Linux 6.1 executes between two VMRUNs
 """

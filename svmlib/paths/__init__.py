@@ -9,6 +9,9 @@ A path is anything with these functions, each called as f(cpu, vcpu):
 - `prepare_host_switch`, when the vCPU is put: the rest.
 
 Between calls a path keeps state only in vcpu fields and in modelled memory.
+
+`upstream_6_1` is what Debian's Linux 6.1 does.  It is held against the list of instructions that the real
+kernel executes (svmlib.emulators.witness), and stands outside PATHS because it was not in the thread.
 """
 
 from types import ModuleType
