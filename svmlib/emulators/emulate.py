@@ -18,7 +18,7 @@ from ..profiles import PROFILES
 from . import layout as at
 from . import notation
 from .comparison import Comparison, Engine, Place, emulate
-from .programs import OPERANDS, ProgramError
+from .programs import OPERANDS, ProgramError, text
 
 # -- As JSON
 
@@ -27,7 +27,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
     """The comparison as plain data, whole: every operation, every field, every difference."""
     columns = {"model": found.model} | {engine.column.profile: engine.column for engine in found.engines}
     return {
-        "program": found.program,
+        "program": text(found.program),
         "columns": {
             name: {"title": column.title, "profile": column.profile} for name, column in columns.items()
         },
@@ -88,7 +88,7 @@ def as_text(found: Comparison, *, everything: bool = False, colour: bool = False
     if fields:
         parts.append(f"{title}\n{_table(['field', 'at the start', *columns, 'last written by'], fields)}")
     parts += [fill(sentence, _WIDTH) for sentence in found.sentences]
-    parts += [text for engine in found.engines if (text := _differences(found, engine, colour))]
+    parts += [said for engine in found.engines if (said := _differences(found, engine, colour))]
     return "\n\n".join([*parts, _verdict(found)])
 
 
@@ -118,12 +118,12 @@ def _table(headers: list[str], cells: list[list[str]]) -> str:
     except ModuleNotFoundError:
         why = "the tables need the package tabulate, which is missing; pip install tabulate, or use --json"
         raise ModuleNotFoundError(why) from None
-    text: str = tabulate(cells, headers=headers, disable_numparse=True)
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    drawn: str = tabulate(cells, headers=headers, disable_numparse=True)
+    return "\n".join(line.rstrip() for line in drawn.splitlines())
 
 
-def _paint(text: str, how: str, colour: bool) -> str:
-    return f"{how}{text}{_PLAIN}" if colour and text else text
+def _paint(word: str, how: str, colour: bool) -> str:
+    return f"{how}{word}{_PLAIN}" if colour and word else word
 
 
 def _changed(found: Comparison, field: Place) -> bool:
