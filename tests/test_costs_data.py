@@ -148,7 +148,7 @@ def test_the_two_figures_for_vmload_stay_two():
 
 def test_the_builds_of_the_samples_and_of_the_commit_message_are_two_lists():
     commit = costs.prices("epyc-2020-commit")
-    assert commit["VMSAVE"].nominal == 440
+    assert commit["VMSAVE in vcpu_load"].nominal == 440
     assert EPYC["VMSAVE"].nominal == 150
     assert commit["WRMSR"] == EPYC["WRMSR"]
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from ..data import rows
 from ..trace import Step
 from . import text
+from .cache import cold
 from .prices import PriceList, Ticks
+from .terms import AROUND, PLAIN, Terms, around, switched
 
 #: A path's function -> the part of the bill that it is on.
 PARTS = {
@@ -74,8 +76,9 @@ class Bill(NamedTuple):
 
     @property
     def instructions(self) -> int:
-        """How many instructions were executed; #VMEXIT and faults are none."""
-        return sum(times for event, times in self.events.items() if event[0] != "#" and event != "shutdown")
+        """How many instructions of the path were executed; #VMEXIT, faults, what is around it are none."""
+        none = AROUND | {"shutdown"}
+        return sum(times for event, times in self.events.items() if event[0] != "#" and event not in none)
 
     def by_part(self) -> dict[str, "Bill"]:
         """Return the bills of the parts: "save", "enter/exit" and "restore"."""
@@ -96,14 +99,20 @@ class Bill(NamedTuple):
         return text.html(self)
 
 
-def bill(steps: Iterable[Step], prices: PriceList) -> Bill:
+def bill(steps: Iterable[Step], prices: PriceList, terms: Terms = PLAIN) -> Bill:
     """Price the steps of a path's functions; the kernel around it (no phase) is the same for all, and free.
 
-    Raises PriceError, naming event and list, for a step that the list has no price for.
+    With other `terms` there are more parts: "cache", "KVM", "user space".  Raises PriceError, naming event
+    and list, for a step that the list has no price for.
     """
+    steps = list(steps)
     counts: dict[str, Counter[str]] = {}
+    guest = None if terms.switch else next((s.operand for s in steps if s.event == "VMRUN"), None)
     for step in steps:
-        if step.phase:
+        if step.phase and (event := switched(prices.event(step), step.operand, guest, terms)):
             part = PARTS.get(step.phase, step.phase)
-            counts.setdefault(part, Counter())[prices.event(step)] += step.times
-    return Bill(prices, counts)
+            counts.setdefault(part, Counter())[event] += step.times
+    if terms.cache:
+        counts["cache"] = +cold(steps, terms.cache)
+    exits, users = (sum(step.event == event for step in steps) for event in ("#VMEXIT", "SYSRET"))
+    return Bill(prices, counts | around(exits, users, terms))
