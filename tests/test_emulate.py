@@ -150,6 +150,11 @@ class TestLeaks:
     def test_vmload_of_the_host_s_page_leaves_what_software_carries(self):
         assert set(leaks.left(self.after(MENDED))) == {"CR2", "TSC_AUX"}
 
+    def test_what_the_exit_brings_back_is_the_host_s_though_the_guest_wrote_the_same(self):
+        program = [("clgi",), ("sti",), ("vmrun", at.VMCB, [("sti",)])]
+        assert "RFLAGS" not in leaks.left(self.after(program))
+        assert "LSTAR" in leaks.left(self.after(self.switch([("wrmsr", MSR.LSTAR, 5)])))
+
     def test_the_guest_s_vmload_alone_is_a_leak(self):
         program = self.switch([], ("vmsave", at.VMCB))
         program.insert(1, ("vmload", at.VMCB))

@@ -61,7 +61,7 @@ class Comparison(NamedTuple):
     #: Emulator -> why it could not be asked, and why it did not come to the program's end.
     missing: Mapping[str, str]
     failed: Mapping[str, str]
-    #: Field -> what changed it last on the model.
+    #: Field -> what wrote it last on the model.
     writers: Mapping[str, str]
     #: What a reader should not miss.
     sentences: Sequence[str]

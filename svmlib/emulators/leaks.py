@@ -18,7 +18,7 @@ _NAMES = {pa: name for name, pa in PAGES.items()}
 
 
 def writers(machine: Machine) -> dict[str, str]:
-    """Field -> what changed it last, such as "guest WRMSR" or "host VMLOAD HOST"."""
+    """Field -> what wrote it last, such as "guest WRMSR" or "host VMLOAD HOST"."""
     last: dict[str, str] = {}
     places = {name: place for name in fields() if (place := _place(name))}
     gif = 1
@@ -26,7 +26,7 @@ def writers(machine: Machine) -> dict[str, str]:
         who = _who(step)
         if step.gif != gif:
             last["GIF"], gif = who, step.gif
-        last |= {name: who for name, _, _ in step.changes}
+        last |= dict.fromkeys(step.names, who)
         for pa, old, new in step.memory:
             changed = {pa + n for n, (a, b) in enumerate(zip(old, new, strict=True)) if a != b}
             last |= {name: who for name, place in places.items() if not changed.isdisjoint(place)}
@@ -66,7 +66,7 @@ def left(machine: Machine) -> tuple[str, ...]:
         return ()
     guests: dict[str, bool] = {}
     for step in machine.trace:
-        guests |= {name: _is_the_guest_s(step) for name, _, _ in step.changes}
+        guests |= dict.fromkeys(step.names, _is_the_guest_s(step))
     start, now = at.REGISTERS_AT_START, machine.regs
     found = [name for name, is_guest_s in guests.items() if is_guest_s and now[name] != start[name]]
     return _whole(found)
@@ -80,7 +80,7 @@ def lost(machine: Machine) -> tuple[str, ...]:
     changed: set[str] = set()
     held: dict[str, int] = {}
     for step in machine.trace[: exits[-1]]:
-        held |= {name: new for name, _, new in step.changes}
+        held |= dict(zip(step.names, step.new, strict=True))
         if step.side == "guest":
             changed |= {name for name, _, _ in step.changes}
     vmcb = Vmcb(machine.memory, at.VMCB)
