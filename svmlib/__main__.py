@@ -6,14 +6,16 @@ import os
 import sys
 
 from . import __version__, compare
-from .costs import PriceError
+from .costs import MixError, PriceError
+from .decide import command as decide
 from .emulators import emulate, fuzz
 
-COMMANDS = (compare, emulate, fuzz)
+COMMANDS = (compare, decide, emulate, fuzz)
 
 _EXAMPLES = """\
 examples:
   python -m svmlib compare            the four paths side by side
+  python -m svmlib costs              which is cheaper on which host, and how sure that is
   python -m svmlib emulate leak.txt   a program of yours on the model, QEMU and Bochs
   python -m svmlib fuzz --engine qemu random programs on the model and on QEMU
   python -m svmlib compare --help     what a command can do
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         status = int(arguments.run(arguments))
         sys.stdout.flush()
-    except (PriceError, ModuleNotFoundError) as error:
+    except (MixError, PriceError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader has seen enough: `| head`; what is left goes nowhere

@@ -35,6 +35,7 @@ TABLE = {
     "check": GROUND | {"processor", "instructions", "kvm", "paths", "explorer", "costs", "progress", "watch"},
     # The commands, and the package's own version, stand outside.
     "compare": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
+    "decide": GROUND | {"processor", "instructions", "kvm", "paths", "costs", "views"},
     "__main__": None,
     "svmlib": set(),
 }
@@ -104,8 +105,8 @@ def test_the_table_has_no_circle():
             del rest[name]
 
 
-#: Parts that may use packages; compare is a command, and draws its table with one.
-WITH_PACKAGES = {"costs", "views", "emulators", "compare"}
+#: Parts that may use packages; compare and decide are commands, and draw their tables with one.
+WITH_PACKAGES = {"costs", "views", "emulators", "compare", "decide"}
 
 
 @pytest.mark.parametrize(

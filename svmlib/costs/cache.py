@@ -9,6 +9,7 @@ every exit stays warm, and one touched only on vcpu_put may not.  The three numb
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache as once
+from itertools import groupby
 from math import ceil
 from typing import NamedTuple
 
@@ -67,11 +68,16 @@ def replay(kinds: Mapping[str, list[Step]], words: Iterable[str], cache: Cache) 
     period = _Period(kinds)
     state = _State(cache)
     at_start = True
-    for word in words:
+    for word, alike in groupby(words):
         if word not in ("kernel", *PUTS):
             raise ValueError(f"no exit {word!r} to replay; write kernel, user or sched")
-        state.run(period.save if at_start else ())
-        state.run(period.leave if word in PUTS else period.stay)
+        times = sum(1 for _ in alike)
+        if word == "kernel":
+            state.run(period.save if at_start else ())
+            period.stays(state, times)
+        else:
+            state.run((period.save if at_start else ()) + period.leave)
+            state.run((period.save + period.leave) * (times - 1))
         at_start = word in PUTS
     return state.found
 
@@ -148,12 +154,12 @@ class _Period:
         for _ in range(2):
             state.found = Counter()
             state.run(self.save)
-            self._stay(state, n - 1)
+            self.stays(state, n - 1)
             state.run(self.leave)
         return +state.found
 
-    def _stay(self, state: _State, times: int) -> None:
-        """Run the exits of a period but the last; those alike are counted and not run."""
+    def stays(self, state: _State, times: int) -> None:
+        """Let `times` exits be handled in the kernel; those alike are counted and not run."""
         if times < 4:
             state.run(self.stay * times)
             return

@@ -21,6 +21,7 @@ from .exits import ExitCosts, less
 from .lists import prices
 from .mixes import Mix
 from .prices import CYCLES, RATIO, Price, PriceError, PriceList, tidy
+from .terms import events_of
 
 #: Draws where no number is given, and the seed.
 DRAWS, SEED = 10_000, 2020
@@ -93,7 +94,9 @@ def draws_for(paths: Iterable[ExitCosts], n: int = DRAWS, seed: int = SEED) -> D
         both = " and ".join(lists)
         raise PriceError(f"bills on two price lists cannot be compared: {both}; price both on one")
     (costs,) = lists.values()
-    events = [event for path in paths for share in (0.0, 0.5, 1.0) for event in path.at(share)]
+    events = [event for path in paths for share in (0.0, 1.0) for event in path.at(share)]
+    if any(path.terms.cache for path in paths):
+        events += events_of("cache")  # which of them happen depends on the share
     return Draws(costs, events, n, seed)
 
 

@@ -132,6 +132,15 @@ def _without(row: Mapping[str, str], costs: PriceList) -> PriceList | None:
     )
 
 
+def quantity(target: str, paths: Paths) -> tuple[Counts, PriceList]:
+    """Return what a target counts, and its price list; KeyError for a ratio, or a target that is none."""
+    row = next((row for row in rows("targets") if row["target"] == target), None)
+    if row is None or " over " in row["quantity"]:
+        raise KeyError(f"no target {target!r} that counts events; see data/targets.csv")
+    costs = prices(row["price_list"])
+    return _counts(row["quantity"], costs, paths), costs
+
+
 def _is_independent(estimate: Mapping[str, str], target: Mapping[str, str], event: str) -> bool:
     """Whether an estimate prices `event` on the target's list and does not go back to the target."""
     same = (estimate["price_list"], estimate["event"]) == (target["price_list"], event)
