@@ -319,7 +319,7 @@ def _executed(path: Any, through: list[Exit], host: Host) -> tuple[Run, list[str
         raise failure(str(error)) from None
     with Watch(*functions.values()) as guard:
         watched = {name: guard.watch(function) for name, function in functions.items()}
-        result = run(SimpleNamespace(**watched), through, host)
+        result = run(SimpleNamespace(CARRIES=getattr(path, "CARRIES", ()), **watched), through, host)
     return result, guard.line
 
 

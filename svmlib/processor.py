@@ -76,7 +76,9 @@ class Processor:
         self.vmsa_pa = 0
         #: Why the processor stopped, once it has.
         self.shutdown: Shutdown | None = None
-        #: Names for the trace: by linear address, and by offset from GS as -offset - 1.
+        #: How the kernel on it finds its per-CPU data: by "GS", by "FS", or by the "stack".
+        self.per_cpu = "GS"
+        #: Names for the trace: by linear address, and by offset from GS (or FS) as -offset - 1.
         self.symbols: dict[int, str] = {}
         #: The guest: called by VMRUN with the VMCB's address, it executes instructions on the processor until
         #: one is intercepted, or returns the EXITCODE it leaves with; None is VMMCALL's.

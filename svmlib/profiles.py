@@ -41,10 +41,9 @@ def _column(table: str, key: str, column: str, prefix: str = "") -> dict[str, bo
     return {prefix + row[key]: row[column] == "1" for row in rows(table)}
 
 
+_CPUS = ("family15h", "zen1", "zen2", "zen3", "zen4", "emulated")
 #: CPU -> its features.  "emulated" is QEMU's EPYC and Bochs' ryzen as the emulators run them here.
-CPUS = MappingProxyType(
-    {name: Switches(**_column("features", "feature", name)) for name in ("zen1", "zen2", "zen3", "emulated")}
-)
+CPUS = MappingProxyType({name: Switches(**_column("features", "feature", name)) for name in _CPUS})
 #: Profile -> its options; vmrun_checks_NAME is one for each check of data/vmrun_checks.csv.
 PROFILES = MappingProxyType(
     {

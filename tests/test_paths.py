@@ -382,6 +382,9 @@ class _Cpu:
         self._cpu, self._without = cpu, without
 
     def __getattr__(self, name):
+        if name == "_processor":  # the kernel's accessors ask which kernel it is
+            return self._cpu._processor
+
         def issue(*operands):
             named = next((n for n, number in vars(MSR).items() if operands and number == operands[0]), "")
             if self._without.leaves_out(f"{name} {named}".strip()):

@@ -17,6 +17,7 @@ PARTS = {
     "prepare_switch_to_guest": "save",
     "vcpu_enter_exit": "enter/exit",
     "prepare_host_switch": "restore",
+    "on_user_return": "restore",
 }
 
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 from operator import itemgetter
 from random import Random
 
-from ..memory import DIRECT_MAP, canonical
+from ..memory import DIRECT_MAP, DIRECT_MAP_32, canonical
 from ..processor import CR0_PE, CR0_PG, CR4_PAE, EFER_SVME
 from ..registers import REGISTERS, carried_by
 
@@ -19,6 +19,7 @@ STATES = 4
 
 _ATTRIBS = (0xC93, 0xCF3, 0x093, 0x0F3)
 _FIXED = {"CPL": 0, "EFER": EFER_SVME | 0xD01, "CS.attrib": 0xA9B, "TR.attrib": 0x08B, "LDTR.attrib": 0x082}
+_WIDE = frozenset({"KernelGSBase", "STAR", "LSTAR", "CSTAR", "SFMASK"})
 _CHOICES = {
     "CR0": (CR0_PG | CR0_PE, CR0_PG | CR0_PE | 1 << 16 | 1 << 5, CR0_PG | CR0_PE | 1 << 1),
     "CR4": (CR4_PAE, CR4_PAE | 1 << 7, CR4_PAE | 1 << 9 | 1 << 16),
@@ -33,11 +34,11 @@ _CHOICES = {
 
 
 @lru_cache(maxsize=256)
-def states(seed: int, vcpu: int) -> tuple[tuple[int, ...], ...]:
+def states(seed: int, vcpu: int, wide: bool = True) -> tuple[tuple[int, ...], ...]:
     """Return STATES register states in the order of REACH, made from `seed` for vCPU number `vcpu`.
 
-    GS bases are in turn one the host does not map, and one inside the host's direct map, as a guest may
-    choose either.
+    Without `wide` they are those of a 32-bit guest, which has neither long mode nor its registers.  GS bases
+    are in turn one the host does not map, and one inside the host's direct map, as a guest may choose either.
     """
     random = Random(f"guest {seed} {vcpu}")
     made = []
@@ -47,14 +48,27 @@ def states(seed: int, vcpu: int) -> tuple[tuple[int, ...], ...]:
         if turn % 2:
             base = DIRECT_MAP + (base & 0x0FFF_F000)
         state[REACH.index("GS.base")] = base
+        if not wide:
+            base = DIRECT_MAP_32 * (turn % 2) + (base & 0x0FFF_F000)
+            state = [_narrow(name, value, base) for name, value in zip(REACH, state, strict=True)]
         made.append(tuple(state))
     return tuple(made)
 
 
 @lru_cache(maxsize=256)
-def registers(seed: int, vcpu: int) -> tuple[dict[str, int], ...]:
+def registers(seed: int, vcpu: int, wide: bool = True) -> tuple[dict[str, int], ...]:
     """Return the same states as dicts of REACH, ready to be loaded."""
-    return tuple(dict(zip(REACH, state, strict=True)) for state in states(seed, vcpu))
+    return tuple(dict(zip(REACH, state, strict=True)) for state in states(seed, vcpu, wide))
+
+
+def _narrow(name: str, value: int, base: int) -> int:
+    """Return what a 32-bit guest has instead of `value`; `base` is where its FS and GS begin."""
+    if name in ("FS.base", "GS.base"):
+        return base
+    if name in _WIDE or (name[0] == "R" and name[1:].isdecimal()):
+        return 0
+    fixed = {"EFER": EFER_SVME | 1 << 11, "CS.attrib": 0xC9B}
+    return fixed.get(name, value if name in ("PAT", "XSS") else value & 0xFFFF_FFFF)
 
 
 def _value(random: Random, name: str) -> int:

@@ -1,7 +1,8 @@
 """The KVM_RUN loop around a path on several CPUs: schedule, enter, leave, return to user space, and look.
 
 After 2020's svm_vcpu_run() (linux-svm-c-2021): what a path has to do itself is not done here; what it has to
-leave alone is done between its functions, so that a mistake is met where a real host would meet it.
+leave alone is done between its functions, so that a mistake is met where a real host would meet it.  What the
+host kernels do differently is in kernels/.  A long module: one loop, and every rule that is looked at in it.
 """
 
 import sys
@@ -12,28 +13,30 @@ from typing import Any
 
 from .. import profiles
 from ..faults import Fault, Runaway, Shutdown
-from ..instructions import Cpu, events
+from ..instructions import Cpu, events, sev_es
 from ..instructions.intercepts import EXITCODES as CODES
 from ..instructions.svm import HOST_SET, VMSAVE_SET
-from ..memory import Memory
+from ..memory import DIRECT_MAP, Memory
 from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
 from ..trace import Trace
-from . import guest, linux
+from . import guest, kernels
 from .exits import ARRIVALS, EXITCODES, Exit, ExitRecord
-from .host import ENDING, MACHINE_CHECK, Host, Task, boot, new_vmcb, task
+from .host import ENDING, MACHINE_CHECK, TASKS, Host, Task, new_vmcb
 from .invariants import Violation, broken, describe, left_behind
 from .percpu import symbols
 from .vcpu import Vcpu
 
-#: What is compared when a vCPU is put: every register that VMRUN does not carry.
+#: What is compared when a vCPU is put: every register that VMRUN does not carry.  A kernel leaves some out.
 COMPARED = carried_by("VMSAVE") + carried_by("software")
+#: Registers of a CPU's own, not of its thread's, that stay the guest's until user space needs them.
+_LAZY = ("TSC_AUX", "FRED_RSP0")
+#: What the code around VMRUN may find changed after it, and what it may not: the ABI's.
+_CALLER_SAVED = ("RCX", "RDX", "RSI", "RDI", "R8", "R9", "R10", "R11")
+_CALLEE_SAVED = ("RBX", "RBP", "R12", "R13", "R14", "R15")
 
 _ENDED = {CODES[name] for name in ENDING} | {MACHINE_CHECK}
-_compared = itemgetter(*COMPARED)
 _HOST_RFLAGS = HOST_SET.names.index("RFLAGS")
-_swapped = itemgetter(*guest.SWAPPED_BY_KVM)
-_SWAPPED_AT = tuple(guest.REACH.index(name) for name in guest.SWAPPED_BY_KVM)
 _saved = itemgetter(*[guest.REACH.index(name) for name in VMSAVE_SET.names])
 
 
@@ -49,25 +52,34 @@ class Thread:
     """A user thread that runs a vCPU: where it is loaded, and the guest's registers that KVM keeps for it."""
 
     def __init__(self, machine: "Machine", number: int):
-        self.task: Task = task(machine.host, number, machine.memory)
-        self.states = guest.states(machine.host.seed, number)
-        self.registers = guest.registers(machine.host.seed, number)
+        host = machine.host
+        self.task: Task = machine.kernel.task(host, number, machine.memory)
+        self.states = guest.states(host.seed, number, machine.wide)
+        self.registers = guest.registers(host.seed, number, machine.wide)
         self.turn = 0
         self.left = self.states[-1]
-        self.swapped = itemgetter(*_SWAPPED_AT)(self.left)
+        left = self.registers[-1]
+        #: Registers that this guest has on this host beyond guest.REACH, always with the same value.
+        self.beyond = dict.fromkeys(machine.kernel.beyond, 0xFFFF_C900_0000_0000 + 0x1000 * (number + 1))
+        #: Whether it is an SEV-ES guest; the registers that the run loop swaps for it, and their values.
+        self.encrypted = host.sev_es and number == 0
+        self.names = machine.swapped_names(self.encrypted)
+        self.swapped = tuple((left | self.beyond)[name] for name in self.names)
         self.cpu: int | None = None
         self.in_period = False
         self.entries = 0
-        vmcb_pa = new_vmcb(machine.memory, number, self.left)
+        self.tsc_aux = 0x1000 + number
+        vmcb_pa = new_vmcb(machine.memory, number, left | {"TSC_AUX": self.tsc_aux}, host)
         first = machine.processors[0]
         fields = {
-            "_features": machine.host.features,
+            "_features": host.features,
+            "_tsc_aux": self.tsc_aux,
+            "_encrypted": self.encrypted,
             "vmcb_pa": vmcb_pa,
             "cpu": 0,
             "guest_state_loaded": False,
         }
         self.vcpu = Vcpu(first, **fields)
-        self.tsc_aux = 0x1000 + number
 
 
 class Machine:
@@ -78,38 +90,69 @@ class Machine:
         self.functions = functions_of(path)
         self.host = host
         self.trace = Trace()
-        self.memory = Memory()
+        self.kernel = kernels.of(host.kernel)
+        self.wide = self.kernel.direct_map == DIRECT_MAP
+        self.memory = Memory(direct_map=self.kernel.direct_map, sme=host.sme)
         self.violation: Violation | None = None
         self.records: list[ExitRecord] = []
-        features = profiles.cpu().but(null_clears_base=host.null_clears_base)
+        features = profiles.cpu(host.cpu).but(
+            null_clears_base=host.null_clears_base, fred=host.kernel == "fred"
+        )
         new = partial(Processor, memory=self.memory, trace=self.trace, features=features)
         self.processors = [new(n) for n in range(host.cpus)]
         self.cpus = [Cpu(p) for p in self.processors]
-        self.kernel = linux
         #: What a host kernel remembers elsewhere than in registers and memory: plain values, by name.
         self.kept: dict[str, Any] = {}
         #: The arrivals of the exit that runs and are still to come, and the step at which it began.
         self.coming: list[tuple[str, int]] = []
         self.began = 0
-        names = symbols(host.cpus, host.seed)
-        for p in self.processors:
-            boot(p, host)
-            p.symbols = names
-            p.on_fault = partial(self.kernel.exception, self)
-            p.on_event = self._event
-            p.guest = self._astray
-            self.trace.start[p.index] = dict(p.regs)
-            self.trace.host[p.index] = [(0, self.trace.start[p.index])]
+        self._compare(path, host)
+        self._boot(host)
         self.threads = [Thread(self, n) for n in range(host.vcpus)]
         #: An ordinary thread for each CPU, which gets it when a vCPU's time slice is over.
-        self.others = [task(host, host.vcpus + n, self.memory) for n in range(host.cpus)]
+        self.others = [self.kernel.task(host, host.vcpus + n, self.memory) for n in range(host.cpus)]
         self.current: list[Thread | None] = [None] * host.cpus
         self.trace.guest = {name: set() for name in guest.REACH}
         for thread in self.threads:
             for state in thread.states:
                 for name, value in zip(guest.REACH, state, strict=True):
                     self.trace.guest[name].add(value)
-            self.trace.guest.setdefault("TSC_AUX", set()).add(thread.tsc_aux)
+            for name, value in ({"TSC_AUX": thread.tsc_aux} | thread.beyond).items():
+                self.trace.guest.setdefault(name, set()).add(value)
+
+    def _boot(self, host: Host) -> None:
+        names = symbols(host.cpus, host.seed, self.kernel.direct_map, self.kernel.per_cpu.lower())
+        for p in self.processors:
+            self.kernel.boot(p, host)
+            p.symbols = names
+            p.on_fault = partial(self.kernel.exception, self)
+            p.on_event = self._event
+            p.guest = self._astray
+            self.trace.start[p.index] = dict(p.regs)
+            self.trace.host[p.index] = [(0, self.trace.start[p.index])]
+
+    def _compare(self, path: Any, host: Host) -> None:
+        """Work out which registers the path carries, and which are compared at vcpu_put and at user space."""
+        self.carries = frozenset(getattr(path, "CARRIES", ()))
+        late = {"TSC_AUX"} if "on_user_return" in self.functions else set()
+        masks = tuple(f"DR{n}_ADDR_MASK" for n in range(4)) if host.debug_swap else ()
+        self.at_put = tuple(name for name in self.kernel.at_put if name not in late) + masks
+        self.at_user = self.kernel.at_user + masks
+        self._put_values, self._user_values = itemgetter(*self.at_put), itemgetter(*self.at_user)
+
+    def swapped_names(self, encrypted: bool) -> tuple[str, ...]:
+        """Return the registers that the run loop swaps around VMRUN: what neither path nor hardware does."""
+        features = self.processors[0].features
+        on = {"", *(["DebugSwap"] if self.host.debug_swap else [])}
+        hardware = {row.name for row in sev_es.ROWS if row.when in on} if encrypted else set()
+        if encrypted and features.v_tsc_aux:
+            hardware.add("TSC_AUX")
+        names = (*guest.SWAPPED_BY_KVM, *self.kernel.beyond)
+        return tuple(name for name in names if name not in self.carries and name not in hardware)
+
+    def named(self, task: Task) -> str:
+        """Name a thread of the host's for the trace."""
+        return f"task {(task.address - self.memory.direct_map - TASKS) >> 12}"
 
     def host_state(self, n: int) -> dict[str, int]:
         """Return the registers that CPU `n` has in the host, as of its current thread."""
@@ -160,6 +203,7 @@ class Machine:
 
     def _enter(self, exit_: Exit) -> None:
         thread, p = self.threads[exit_.vcpu], self.processors[exit_.cpu]
+        self.kept[f"last vCPU of CPU {p.index}"] = exit_.vcpu
         if p.between:
             p.between(p)
         self._schedule(thread, p)
@@ -170,7 +214,8 @@ class Machine:
             self._call("vcpu_load", cpu, thread)
         self._call("prepare_switch_to_guest", cpu, thread)
         if not thread.in_period:
-            cpu.wrmsr(MSR.TSC_AUX, thread.tsc_aux)
+            if self._gives_tsc_aux(thread):
+                cpu.wrmsr(MSR.TSC_AUX, thread.tsc_aux)
             thread.in_period = True
         self._switch(exit_, thread, p, cpu)
         self._leave_by(exit_, thread, p)
@@ -188,18 +233,23 @@ class Machine:
         regs = p.regs
         cpu.cli()
         cpu.clgi()
-        host = _swapped(regs)
-        names = guest.SWAPPED_BY_KVM
+        names = thread.names
+        host = tuple([regs[name] for name in names])
         regs.update(zip(names, thread.swapped, strict=True))
         p.record("registers in", None, None, names, host, thread.swapped)
+        kept = {name: regs[name] for name in _CALLER_SAVED + _CALLEE_SAVED} if thread.encrypted else {}
+        self._debugctl(cpu, 0)
         thread.entries = 0
         first = len(self.trace)
         p.guest = partial(self._guest, exit_, thread)
         self._call("vcpu_enter_exit", cpu, thread)
         p.guest = self._astray
-        thread.swapped = _swapped(regs)
+        thread.swapped = tuple([regs[name] for name in names])
         regs.update(zip(names, host, strict=True))
         p.record("registers out", None, None, names, thread.swapped, host)
+        if thread.encrypted:
+            self._general_registers(p, kept)
+        self._debugctl(cpu, self.host.debugctl)
         if thread.entries != 1 and not (thread.entries == 0 and self._ended_by_event(first)):
             ran = "never ran" if not thread.entries else f"ran {thread.entries} times"
             self.violate(
@@ -215,6 +265,25 @@ class Machine:
         self.kernel.own_data(self, p)
         cpu.sti()
 
+    def _gives_tsc_aux(self, thread: Thread) -> bool:
+        """Whether the run loop has to load the guest's TSC_AUX: neither the path nor the hardware does."""
+        by_hardware = thread.encrypted and self.processors[0].features.v_tsc_aux
+        return self.kernel.tsc_aux and "TSC_AUX" not in self.carries and not by_hardware
+
+    def _debugctl(self, cpu: Cpu, value: int) -> None:
+        """Switch DEBUGCTL by hand where host and guest differ in it (commit-433265870ab3)."""
+        if self.host.debugctl and self.host.debugctl_switched:
+            cpu.wrmsr(MSR.DEBUGCTL, value)
+
+    def _general_registers(self, p: Processor, kept: dict[str, int]) -> None:
+        """After an SEV-ES guest's exit: the ABI's own registers must be back; the others nobody expects."""
+        for name in _CALLEE_SAVED:
+            if p.regs[name] != kept[name]:
+                why = f"The function around VMRUN returned with a {name} that is not its caller's."
+                self.violation = describe(self, p, "host_state", name, why, kept[name])
+                raise Broken
+        p.update("registers out", None, None, {name: kept[name] for name in _CALLER_SAVED})
+
     def _ended_by_event(self, first: int) -> bool:
         """Whether, since step `first`, an event that waited ended the guest's run before it began."""
         codes = [step.value for step in self.trace[first:] if step.event == "#VMEXIT"]
@@ -229,10 +298,7 @@ class Machine:
             why = f"The guest found {name} other than it left it, and went on with that."
             self.violation = describe(self, p, "guest_state", name, why, thread.left[at])
             raise Broken
-        if regs["TSC_AUX"] != thread.tsc_aux:
-            why = "RDTSCP in the guest names a CPU that is not the guest's: TSC_AUX is not as KVM set it."
-            self.violation = describe(self, p, "guest_state", "TSC_AUX", why, thread.tsc_aux)
-            raise Broken
+        self._guest_looks_beyond(thread, p)
         if p.saved_host and not p.saved_host[_HOST_RFLAGS] & RFLAGS_IF:
             why = "No interrupt could end the guest's run: IF was clear at VMRUN (STI is missing)."
             self.violation = describe(self, p, "window", "", why, 0)
@@ -249,6 +315,23 @@ class Machine:
             p.pending.append("NMI")
         p.pending += [ARRIVALS[name] for name, at in exit_.arrivals if at is None]
         return EXITCODES[exit_.kind]
+
+    def _guest_looks_beyond(self, thread: Thread, p: Processor) -> None:
+        """Let the guest look at registers that never change for it: TSC_AUX, DEBUGCTL and the like."""
+        expected = dict(thread.beyond)
+        if self.kernel.tsc_aux:
+            expected["TSC_AUX"] = thread.tsc_aux
+        if self.host.debugctl:
+            expected["DEBUGCTL"] = 0
+        whys = {
+            "TSC_AUX": "RDTSCP in the guest names a CPU that is not its own: TSC_AUX is not as KVM set it.",
+            "DEBUGCTL": "The guest runs with the host's DEBUGCTL, and dies of a #DB that it cannot explain.",
+        }
+        for name, value in expected.items():
+            if p.regs[name] != value:
+                why = whys.get(name, f"The guest found {name} other than it left it.")
+                self.violation = describe(self, p, "guest_state", name, why, value)
+                raise Broken
 
     def _astray(self, p: Processor, vmcb_pa: int) -> int:
         self.violation = broken(
@@ -302,13 +385,9 @@ class Machine:
         """vcpu_put(): the path restores the rest; CPU and VMCB must then hold the host's, the guest's."""
         self._call("prepare_host_switch", self.cpus[p.index], thread)
         thread.in_period = False
-        host = self.host_state(p.index)
-        if _compared(p.regs) != _compared(host):
-            for name in COMPARED:
-                if p.regs[name] != host[name] and not _means_nothing(name, p.regs):
-                    self.violation = left_behind(self, p, name)
-                    raise Broken
-        saved = VMSAVE_SET.read(VMSAVE_SET.image(self.memory.page(thread.vcpu._fields["vmcb_pa"])))
+        if self._put_values(p.regs) != self._put_values(self.host_state(p.index)):
+            self._find_left_behind(p, self.at_put)
+        saved = VMSAVE_SET.read(VMSAVE_SET.image(self._saved_page(thread)))
         left = _saved(thread.left)
         if saved == left:
             return
@@ -318,9 +397,39 @@ class Machine:
                 self.violation = describe(self, p, "guest_state", name, why, expected)._replace(value=found)
                 raise Broken
 
+    def _saved_page(self, thread: Thread) -> bytearray:
+        """Return the page that holds what VMSAVE carries of the guest, as a VMCB has it."""
+        page = self.memory.page(thread.vcpu._fields["vmcb_pa"])
+        return sev_es.shifted(self.memory, sev_es.vmsa(page)) if thread.encrypted else page
+
+    def _find_left_behind(self, p: Processor, names: tuple[str, ...]) -> None:
+        host = self.host_state(p.index)
+        for name in names:
+            if p.regs[name] != host[name] and not _means_nothing(name, p.regs):
+                self.violation = left_behind(self, p, name)
+                raise Broken
+
+    def on_user_return(self, p: Processor) -> None:
+        """Call the path's `on_user_return`, if it has one and one of its vCPUs has run on this CPU."""
+        number = self.kept.get(f"last vCPU of CPU {p.index}")
+        if number is not None and "on_user_return" in self.functions:
+            thread = self.threads[number]
+            before = thread.vcpu._processor
+            object.__setattr__(thread.vcpu, "_processor", p)
+            self._call("on_user_return", self.cpus[p.index], thread)
+            object.__setattr__(thread.vcpu, "_processor", before)
+
+    def to_user(self, p: Processor) -> None:
+        """User space comes next on `p`: it must find its own registers, and CPU and kernel theirs."""
+        if self._user_values(p.regs) != self._user_values(self.host_state(p.index)):
+            self._find_left_behind(p, self.at_user)
+
     def host_has(self, p: Processor) -> None:
         """What CPU `p` holds now is the host's: what its thread has, and has to find again."""
-        self.trace.host[p.index].append((len(self.trace), dict(p.regs)))
+        held = dict(p.regs)
+        if "on_user_return" in self.functions or self.kernel.beyond:
+            held |= {name: self.host_state(p.index)[name] for name in _LAZY}
+        self.trace.host[p.index].append((len(self.trace), held))
 
     # -- the path
 
@@ -358,13 +467,17 @@ def _means_nothing(name: str, regs: dict[str, int]) -> bool:
 
 
 FUNCTIONS = ("vcpu_load", "prepare_switch_to_guest", "vcpu_enter_exit", "prepare_host_switch")
+_OPTIONAL = ("vcpu_load", "on_user_return")
 
 
 def functions_of(path: Any) -> dict[str, Callable[[Cpu, Vcpu], None]]:
-    """Return a path's functions by name; PathError names one that is missing (vcpu_load alone may be)."""
-    found = {name: getattr(path, name, None) for name in FUNCTIONS}
+    """Return a path's functions by name; PathError names one that is missing.
+
+    `vcpu_load` and `on_user_return` may be.
+    """
+    found = {name: getattr(path, name, None) for name in (*FUNCTIONS, "on_user_return")}
     for name, function in found.items():
-        if function is None and name == "vcpu_load":
+        if function is None and name in _OPTIONAL:
             continue
         if not callable(function):
             label = getattr(path, "__name__", type(path).__name__)

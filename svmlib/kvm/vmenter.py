@@ -2,11 +2,15 @@
 
 from ..instructions import Cpu
 from .percpu import per_cpu
-from .vcpu import Vcpu
+from .vcpu import Vcpu, static_cpu_has
 
 #: Selectors of the 64-bit kernel's GDT (linux-entry-64): the TSS, the LDT.
 TSS_SELECTOR = 0x40
 LDT_SELECTOR = 0x50
+#: Those of the 32-bit kernel's, and of its per-CPU segment (linux-i386).
+TSS_SELECTOR_32 = 0x80
+LDT_SELECTOR_32 = 0x88
+KERNEL_PERCPU = 0xD8
 #: Offset of the access byte in a descriptor, and its value for a 64-bit TSS that is present and not busy.
 _ACCESS = 5
 _TSS_AVAILABLE = 0x89
@@ -33,7 +37,7 @@ def reload_tss(cpu: Cpu, vcpu: Vcpu) -> None:
     """
     tss_desc = per_cpu(cpu, vcpu.cpu, "tss_desc")
     cpu.store(tss_desc + _ACCESS, _TSS_AVAILABLE, 1)
-    cpu.ltr(TSS_SELECTOR)
+    cpu.ltr(TSS_SELECTOR if static_cpu_has(vcpu, "X86_64") else TSS_SELECTOR_32)
 
 
 def load_gs_index(cpu: Cpu, selector: int) -> None:

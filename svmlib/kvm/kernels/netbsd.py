@@ -1,0 +1,55 @@
+"""NetBSD, NVMM's host: paranoid entry by GS.base's sign for NMIs, none for machine checks.
+
+A machine check takes the entry of every trap: from the kernel no SWAPGS, no stack of its own (netbsd-trap).
+Threads of 64-bit programs have null selectors in FS and GS.  The SYSENTER MSRs are not used, and the guest
+gets no TSC_AUX (nvmm-svm).
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ...instructions import Cpu
+from ...processor import Processor
+from ...registers import MSR
+from .. import entry
+from ..host import Host, entry_points, write_idt
+from .freebsd import UNUSED
+from .linux import Linux
+
+if TYPE_CHECKING:
+    from ..machine import Machine
+
+
+class NetBSD(Linux):
+    """NetBSD on amd64."""
+
+    name = "netbsd"
+    tsc_aux = False
+    at_put = tuple(name for name in Linux.at_put if name not in UNUSED)
+    at_user = at_put
+    thread_segments: Mapping[int, tuple[int, int, int]] = MappingProxyType({})
+
+    def gates(self, p: Processor, host: Host, base: int) -> None:
+        """Write the IDT: the machine check has no interrupt stack."""
+        super().gates(p, host, base)
+        handler = entry_points(host, ("NMI", "#DF", "#MC"))["#MC"]
+        write_idt(p, base, {entry.MACHINE_CHECK: handler}, 0x10, {})
+
+    def nmi(self, machine: "Machine", p: Processor, event: str) -> None:
+        """Take an NMI by its own entry, a machine check as any other trap."""
+        if event == "NMI":
+            super().nmi(machine, p, event)
+            return
+        cpu, user = machine.cpus[p.index], p.regs["CPL"] == 3
+        words = entry.to_handler(machine, p, event, entry.MACHINE_CHECK)
+        if user:
+            self.enter(cpu)
+        entry.read_own(machine, p, words)
+        if user:
+            self.leave(cpu)
+        cpu.iret()
+
+    def paranoid_entry(self, machine: "Machine", p: Processor, cpu: Cpu) -> Callable[[], None]:
+        """Look at GS.base's sign, whether FSGSBASE is there or not."""
+        return entry.paranoid(cpu, lambda: cpu.rdmsr(MSR.GS_BASE), cpu.swapgs)
