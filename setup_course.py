@@ -242,11 +242,15 @@ def install_tools():
             return
 
 
-# Debian's packages, and what finds them on PATH.
+# Debian's packages, and what finds them.
 TOOLS = (
     ("chromium", browser),
     ("qemu-system-x86", lambda: shutil.which("qemu-system-x86_64")),
     ("bochs bochs-sdl bochsbios vgabios", lambda: shutil.which("bochs")),
+    ("gcc libc6-dev", lambda: shutil.which("cc")),
+    ("gnu-efi", Path("/usr/include/efi/efi.h").exists),
+    ("mtools", lambda: shutil.which("mformat")),
+    ("ovmf", Path("/usr/share/ovmf/OVMF.fd").exists),
 )
 
 

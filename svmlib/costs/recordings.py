@@ -92,9 +92,9 @@ class Recording(NamedTuple):
         """The share f of exits after which the host was given back; RecordingError for a table."""
         if not self.exits:
             raise RecordingError(
-                "perf's table tells why guests left, but not the share f of exits after which vcpu_put() gave "
-                "the host's state back: give f yourself (KVM counts both, host_state_reload and exits, in "
-                "/sys/kernel/debug/kvm)"
+                "perf's table tells why guests left, but not the share f of exits after which vcpu_put() "
+                "gave the host's state back: give f yourself (KVM counts both, host_state_reload and exits, "
+                "in /sys/kernel/debug/kvm)"
             )
         return 1 - self.kinds["kernel"] / len(self.exits)
 
