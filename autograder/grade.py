@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 
 from . import notebooks, release, sample, stock, submissions
-from .classes import attempts, collect, deadlines, roster
-from .report import Cell, Row
+from .classes import attempts, collect, marks, outcomes
+from .report import Row
 
 WARNING = """\
 For trusted submissions only: they run in ordinary kernels that may read and change whatever you may,
@@ -44,7 +44,9 @@ def grade(
     checked = list(_check(folder))
     jobs = [(row.student, row.exercise) for row in checked if not row.reason]
     reasons = stock.grade(folder, jobs, workers)
-    return [_outcome(folder, row, reasons) for row in checked]
+    digests = {(c.attempt.student, c.attempt.exercise): c.attempt.digest for c in marks.choices(folder)}
+    outcomes.rewrite(folder, [_outcome(row, reasons, digests) for row in checked])
+    return marks.rows(folder)
 
 
 def _prepare(folder: Path, scripts: list[Path], *, is_sample: bool) -> None:
@@ -78,18 +80,9 @@ def _hand_in_samples(folder: Path, scripts: list[Path], samples: Path) -> None:
         list(collect.collect(folder, Path(inbox), kind="flat"))
 
 
-def choices(folder: Path) -> list[deadlines.Choice]:
-    """Which attempt of each student counts for each exercise."""
-    by_place: dict[tuple[str, str], list[attempts.Attempt]] = {}
-    for one in attempts.read(folder):
-        by_place.setdefault((one.student, one.exercise), []).append(one)
-    due = deadlines.read(folder, release.facts(folder)["exercises"], roster.read(folder))
-    return [deadlines.choose(found, due) for _, found in sorted(by_place.items())]
-
-
 def _check(folder: Path) -> Iterator[Row]:
     """Look at every attempt that counts; what can be graded goes to submitted/, mended where it must be."""
-    for choice in choices(folder):
+    for choice in marks.choices(folder):
         student, exercise = choice.attempt.student, choice.attempt.exercise
         target = folder / "submitted" / student / exercise
         try:
@@ -105,23 +98,11 @@ def _check(folder: Path) -> Iterator[Row]:
             nbformat.write(notebook, target / f"{exercise}.ipynb")
             if Path(choice.attempt.name).name != f"{exercise}.ipynb":
                 remarks.append(f"it was called {Path(choice.attempt.name).name}")
-            yield Row(student, exercise, {}, "", (*remarks, *choice.remarks))
+            yield Row(student, exercise, {}, "", tuple(remarks))
 
 
-def _outcome(folder: Path, row: Row, reasons: dict[stock.Job, str]) -> Row:
-    """The row of a submission with its marks, or with the reason why nbgrader has none."""
-    from nbgrader.api import Gradebook
-
-    if row.reason or reasons[row.student, row.exercise]:
-        return row._replace(reason=row.reason or reasons[row.student, row.exercise])
-    with Gradebook(f"sqlite:///{folder / 'gradebook.db'}", "svmlib") as gradebook:
-        graded = gradebook.find_submission_notebook(row.exercise, row.exercise, row.student)
-        cells = {
-            grade.name: Cell(
-                grade.max_score,
-                None if grade.needs_manual_grade else grade.score,
-                grade.cell.cell_type == "markdown",
-            )
-            for grade in graded.grades
-        }
-    return row._replace(cells=cells)
+def _outcome(row: Row, reasons: dict[stock.Job, str], digests: dict[stock.Job, str]) -> outcomes.Outcome:
+    """What there is to keep of a submission beside its marks."""
+    place = row.student, row.exercise
+    reason = row.reason or reasons[place]
+    return outcomes.Outcome(*place, digests[place], "failed" if reason else "graded", reason, row.remarks)

@@ -3,15 +3,18 @@
 The CSV has a line for each submission. A number that is not known is blank, never 0:
 
     student, exercise
-    status      final, awaiting (a hand has still to mark), or failed
-    points      what counts, bonus included; blank unless final
+    status      final, awaiting (a hand has still to mark), failed, tampered (a hand has to decide),
+                ungraded, missing, or excused
+    raw         tests, hands and bonus together; blank unless final
+    penalty     what lateness takes off it; blank unless final
+    final       what counts: raw less penalty, never below 0; blank unless final
     out_of      the full marks, without bonus
-    automatic   from tests, without bonus; blank when failed
-    by_hand     given by hand; blank when failed or awaiting
-    awaiting    points that a hand has still to give or refuse; blank when failed
-    bonus       blank when failed
-    reason      why a submission failed
-    remarks     what was mended in it
+    automatic   from tests, without bonus; blank where nothing was graded
+    by_hand     given by hand; blank unless final
+    awaiting    points that a hand has still to give or refuse; blank where nothing was graded
+    bonus       blank where nothing was graded
+    reason      why a submission failed, or what it tried
+    remarks     what was mended in it, and how late it was
 """
 
 import csv
@@ -23,8 +26,11 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-COLUMNS = ["student", "exercise", "status", "points", "out_of"]
+COLUMNS = ["student", "exercise", "status", "raw", "penalty", "final", "out_of"]
 COLUMNS += ["automatic", "by_hand", "awaiting", "bonus", "reason", "remarks"]
+
+
+STATUSES = ("final", "awaiting", "failed", "tampered", "ungraded", "missing", "excused")
 
 
 class Cell(NamedTuple):
@@ -43,11 +49,25 @@ class Row(NamedTuple):
     cells: dict[str, Cell]
     reason: str = ""
     remarks: tuple[str, ...] = ()
+    state: str = ""
+    penalty: float = 0.0
 
     @property
     def status(self) -> str:
-        """One of failed, awaiting, final."""
-        return "failed" if self.reason else "awaiting" if self.awaiting else "final"
+        """One of the words of STATUSES."""
+        if self.state or self.reason:
+            return self.state or "failed"
+        return "awaiting" if self.awaiting else "final"
+
+    @property
+    def raw(self) -> float:
+        """What tests and hands gave so far, bonus included."""
+        return self.automatic + self.by_hand + self.bonus
+
+    @property
+    def final(self) -> float | None:
+        """What counts; None where that is not known."""
+        return max(0.0, self.raw - self.penalty) if self.status == "final" else None
 
     @property
     def out_of(self) -> float:
@@ -83,26 +103,30 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         """The row as a table shows it: `14/18 +2 bonus, 2 to mark`."""
-        if self.reason:
-            return f"failed: {self.reason}"
-        text = f"{self.automatic + self.by_hand:g}/{self.out_of:g}"
+        if not self.cells:
+            return f"{self.status}: {self.reason}" if self.reason else self.status
+        text = f"tampered: {self.reason}; " if self.state == "tampered" else ""
+        text += f"{self.automatic + self.by_hand:g}/{self.out_of:g}"
         text += f" +{self.bonus:g} bonus" if self.bonus else ""
         text += f", {self.awaiting:g} to mark" if self.awaiting else ""
+        text += f", -{self.penalty:g} late" if self.penalty else ""
         return text + (" *" if self.remarks else "")
 
     def record(self) -> dict[str, object]:
         """The row's columns, None where a number is not known."""
-        failed, final = bool(self.reason), self.status == "final"
+        nothing, final = not self.cells, self.status == "final"
         return {
             "student": self.student,
             "exercise": self.exercise,
             "status": self.status,
-            "points": self.automatic + self.by_hand + self.bonus if final else None,
+            "raw": self.raw if final else None,
+            "penalty": self.penalty if final else None,
+            "final": self.final,
             "out_of": self.out_of if self.cells else None,
-            "automatic": None if failed else self.automatic,
+            "automatic": None if nothing else self.automatic,
             "by_hand": self.by_hand if final else None,
-            "awaiting": None if failed else self.awaiting,
-            "bonus": None if failed else self.bonus,
+            "awaiting": None if nothing else self.awaiting,
+            "bonus": None if nothing else self.bonus,
             "reason": self.reason,
             "remarks": "; ".join(self.remarks),
         }
@@ -121,13 +145,18 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join([text, *([""] if remarks else []), *remarks])
 
 
-def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """Write the rows as CSV, blank where a number is not known."""
+def as_csv(rows: Iterable[Row]) -> str:
+    """The rows as CSV, blank where a number is not known."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: _short(value) for key, value in row.record().items()} for row in rows)
-    path.write_text(text.getvalue(), encoding="utf-8")
+    return text.getvalue()
+
+
+def write_csv(rows: Iterable[Row], path: Path) -> None:
+    """Write the rows as CSV to a file."""
+    path.write_text(as_csv(rows), encoding="utf-8")
 
 
 def as_json(rows: Iterable[Row]) -> str:

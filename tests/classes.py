@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from autograder import notebooks, release, sample
+from autograder.classes import attempts, gradebook, outcomes
+from autograder.classes.attempts import Attempt
+from autograder.classes.outcomes import Outcome
 
 TINY = Path(__file__).parent / "tiny"
 SCRIPTS = notebooks.scripts(TINY / "solutions")
@@ -48,3 +51,33 @@ def zipped(path: Path, files: dict[str, bytes], when=(2026, 12, 2, 9, 0, 0)) -> 
 
 def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def arrived(folder: Path, student: str, when: str, *, late=False, exact=True, data=b"{}") -> Attempt:
+    """An attempt of a student, in received/."""
+    one = Attempt(student, EXERCISE, utc(when), exact, late, attempts.digest(data + when.encode()), "", "")
+    attempts.store(folder, one, data)
+    attempts.write(folder, [*attempts.read(folder), one])
+    return one
+
+
+def graded(folder: Path, attempt: Attempt, *, status="graded", reason="", hands=True, **scores) -> None:
+    """A submission in the gradebook as nbgrader itself would leave it, and its outcome."""
+    from nbgrader.api import Gradebook
+
+    said = Outcome(attempt.student, attempt.exercise, attempt.digest, status, reason)
+    outcomes.append(folder, [said])
+    if not scores:
+        return
+    with Gradebook(gradebook.url(folder), "svmlib") as book:
+        book.update_or_create_student(attempt.student)
+        submission = book.update_or_create_submission(EXERCISE, attempt.student)
+        for grade in submission.notebooks[0].grades:
+            grade.auto_score = scores.get(grade.name)
+            grade.needs_manual_grade = grade.auto_score is None
+            if hands and grade.name == "why":
+                grade.manual_score, grade.needs_manual_grade, grade.auto_score = scores["why"], False, None
+        book.db.commit()
+
+
+FULL = {"test_swap": 2, "test_words": 1, "bonus_arguments": 0.5, "why": 2}

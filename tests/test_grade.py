@@ -87,7 +87,7 @@ def test_what_is_graded_is_kept_and_hand_marks_count(rows, folder):
 
     assert kept.stat().st_mtime_ns == before
     assert again["s01_right"].status == "final"
-    assert again["s01_right"].record()["points"] == 3 + 1.5 + 0.5
+    assert again["s01_right"].record()["final"] == 3 + 1.5 + 0.5
     assert {name: row.reason for name, row in again.items()} == {n: row.reason for n, row in rows.items()}
 
 
@@ -213,16 +213,16 @@ def test_the_csv_is_blank_and_not_0_where_a_number_is_not_known(tmp_path):
     report.write_csv(ROWS, tmp_path / "grades.csv")
     with (tmp_path / "grades.csv").open(encoding="utf-8", newline="") as file:
         final, awaiting, failed, zero = csv.DictReader(file)
-    assert (final["points"], final["out_of"], final["bonus"], final["by_hand"]) == ("5.5", "5", "1", "1.5")
-    assert (awaiting["status"], awaiting["points"], awaiting["awaiting"]) == ("awaiting", "", "2")
-    assert (failed["status"], failed["points"], failed["automatic"]) == ("failed", "", "")
+    assert (final["final"], final["out_of"], final["bonus"], final["by_hand"]) == ("5.5", "5", "1", "1.5")
+    assert (awaiting["status"], awaiting["final"], awaiting["awaiting"]) == ("awaiting", "", "2")
+    assert (failed["status"], failed["final"], failed["automatic"]) == ("failed", "", "")
     assert failed["reason"] == "an empty file"
-    assert (zero["status"], zero["points"]) == ("final", "0")
+    assert (zero["status"], zero["final"]) == ("final", "0")
 
 
 def test_the_json_says_the_same():
     first = json.loads(report.as_json(ROWS))[0]
-    assert first["points"] == 5.5
+    assert first["final"] == 5.5
     assert first["cells"] == {"test_x": 3, "bonus_y": 1, "why": 1.5}
 
 
