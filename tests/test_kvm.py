@@ -666,6 +666,19 @@ def test_interrupts_are_off_at_stgi():
     assert (violation.invariant, violation.register) == ("window", "RFLAGS")
 
 
+@pytest.mark.parametrize("name", ["vcpu_load", "prepare_switch_to_guest", "prepare_host_switch"])
+def test_gif_and_if_are_as_the_kernel_needs_them_after_each_function(name):
+    for change in ("cli", "clgi"):
+
+        def off(cpu, vcpu, change=change):
+            getattr(legacy, name)(cpu, vcpu)
+            getattr(cpu, change)()
+
+        violation = run(altered(legacy, **{name: off}), exits("user")).violation
+        assert violation.invariant == "flags"
+        assert name in violation.symptom
+
+
 @pytest.mark.parametrize(
     "name", ["vcpu_load", "prepare_switch_to_guest", "vcpu_enter_exit", "prepare_host_switch"]
 )
@@ -873,5 +886,7 @@ def test_a_vcpu_s_fields_are_accessed_on_the_cpu_it_is_loaded_on():
 
 
 def test_each_rule_has_a_name_and_one_sentence():
-    assert set(INVARIANTS) == {"per_cpu", "host_stack", "host_state", "guest_state", "window", "alive"}
+    assert set(INVARIANTS) >= {
+        "per_cpu", "host_stack", "host_state", "guest_state", "window", "flags", "alive",
+    }  # fmt: skip
     assert all(sentence[0].isupper() and sentence.endswith(".") for sentence in INVARIANTS.values())

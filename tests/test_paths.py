@@ -453,6 +453,7 @@ TWICE = "load_gs_index overwrites KernelGSBase next, and the list of MSRs writes
 UNNOTICED = {
     ("legacy", "prepare_host_switch", "load"): TWICE,
     ("legacy", "prepare_host_switch", "wrmsr KERNEL_GS_BASE"): TWICE,
+    ("legacy", "prepare_host_switch", "cli"): "no interrupt comes here; the explorer lets one come",
     ("vmload_before_stgi", "vcpu_enter_exit", "ltr"): "VMLOAD has brought TR back (B08)",
 }
 

@@ -21,19 +21,19 @@ def test_a_machine_that_was_brought_back_goes_on_as_the_first_time(name, seed):
     assert machine.run(random_exits(seed + 1, 8, host))
     after, steps = snapshot(machine, kept), machine.trace.steps
     restore(machine, kept)
-    assert key(snapshot(machine), stacks=True) == key(kept, stacks=True)
+    assert key(snapshot(machine), dead=True) == key(kept, dead=True)
     assert machine.run(random_exits(seed + 1, 8, host))
     assert machine.trace.steps == steps
-    assert key(snapshot(machine), stacks=True) == key(after, stacks=True)
+    assert key(snapshot(machine), dead=True) == key(after, dead=True)
 
 
 def test_nothing_that_happens_later_reaches_a_snapshot():
     machine = Machine(PATHS["legacy"], Host(3))
     kept = snapshot(machine)
-    before = key(kept, stacks=True)
+    before = key(kept, dead=True)
     machine.run(exits("kernel+nmi", "user@1", "sched#1"))
-    assert key(kept, stacks=True) == before
-    assert key(snapshot(machine), stacks=True) != before
+    assert key(kept, dead=True) == before
+    assert key(snapshot(machine), dead=True) != before
 
 
 def test_a_page_that_nobody_wrote_is_kept_once():
@@ -54,7 +54,7 @@ def test_what_an_nmi_leaves_on_its_stack_makes_no_other_state_unless_asked():
         machine.run(exits(word))
         kept.append(snapshot(machine))
     assert key(kept[0]) == key(kept[1])
-    assert key(kept[0], stacks=True) != key(kept[1], stacks=True)
+    assert key(kept[0], dead=True) != key(kept[1], dead=True)
 
 
 def test_the_stacks_are_those_of_the_areas():

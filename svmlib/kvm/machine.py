@@ -211,6 +211,9 @@ class Machine:
         object.__setattr__(thread.vcpu, "_processor", p)
         if not thread.in_period:
             thread.vcpu.cpu = p.index
+        if p.between:
+            p.between(p)
+        if not thread.in_period:
             self._call("vcpu_load", cpu, thread)
         self._call("prepare_switch_to_guest", cpu, thread)
         if not thread.in_period:
@@ -443,8 +446,15 @@ class Machine:
         function(cpu, thread.vcpu)
         trace.phase = ""
         trace.limit = sys.maxsize
-        if self.violation or cpu._processor.shutdown:
-            raise cpu._processor.shutdown or Broken
+        p = cpu._processor
+        if self.violation or p.shutdown:
+            raise p.shutdown or Broken
+        if name == "vcpu_enter_exit":
+            return
+        if not p.gif:
+            self.violate("flags", p, "", f"GIF is clear after {name}: no NMI and no interrupt can arrive.")
+        if not p.regs["RFLAGS"] & RFLAGS_IF:
+            self.violate("flags", p, "", f"Interrupts are off after {name}, and nobody turns them on again.")
 
     def violate(self, invariant: str, p: Processor, register: str, why: str) -> None:
         """End the run: `register` of `p` breaks the rule `invariant`, as somebody notices it now."""
@@ -470,6 +480,11 @@ FUNCTIONS = ("vcpu_load", "prepare_switch_to_guest", "vcpu_enter_exit", "prepare
 _OPTIONAL = ("vcpu_load", "on_user_return")
 
 
+def name_of(path: Any) -> str:
+    """Return what a path is called."""
+    return str(getattr(path, "__name__", type(path).__name__)).rpartition("svmlib.paths.")[2]
+
+
 def functions_of(path: Any) -> dict[str, Callable[[Cpu, Vcpu], None]]:
     """Return a path's functions by name; PathError names one that is missing.
 
@@ -480,7 +495,7 @@ def functions_of(path: Any) -> dict[str, Callable[[Cpu, Vcpu], None]]:
         if function is None and name in _OPTIONAL:
             continue
         if not callable(function):
-            label = getattr(path, "__name__", type(path).__name__)
+            label = name_of(path)
             what = (
                 "has no function"
                 if function is None

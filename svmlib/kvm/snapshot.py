@@ -4,11 +4,12 @@ Between exits all that a path knows is in vCPU fields and modelled memory, so th
 are shared between snapshots by content: one that nobody wrote is kept once.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..memory import PAGE
+from ..vmcb import CONTROL
 from .machine import Machine, Thread
 from .percpu import is_stack
 
@@ -17,7 +18,11 @@ _WIRING = frozenset(
     {"index", "memory", "trace", "features", "options", "symbols", "guest", "on_fault", "on_event", "between"}
 )
 _FIXED = frozenset({"states", "registers", "vcpu"})
+#: What follows from the rest: `turn` says how the guest left its registers, `task` has its own.
+_DERIVED = frozenset({"left"})
 _ZERO = bytes(PAGE)
+#: The bytes of a VMCB from EXITCODE to EXITINTINFO.
+_EXIT = slice(CONTROL["EXITCODE"][0], CONTROL["EXITINTINFO"][0] + 8)
 
 
 class Snapshot(NamedTuple):
@@ -32,6 +37,11 @@ class Snapshot(NamedTuple):
     current: tuple[int | None, ...]
     host: tuple[dict[str, int], ...]
     kept: dict[str, Any]
+
+    @property
+    def vmcbs(self) -> list[int]:
+        """Where the vCPUs' VMCBs are."""
+        return [fields["vmcb_pa"] for _, fields, _ in self.threads]
 
 
 def snapshot(machine: Machine, before: Snapshot | None = None) -> Snapshot:
@@ -94,26 +104,45 @@ def restore(machine: Machine, kept: Snapshot) -> None:
         trace.host[p.index] = [(0, host)]
 
 
-def key(kept: Snapshot, *, stacks: bool = False) -> Hashable:
-    """Return what tells `kept` from other states: all of it, but for what lies beyond the stacks' tops.
+def key(kept: Snapshot, *, dead: bool = False) -> Hashable:
+    """Return what tells `kept` from other states: all of it, but for what nobody reads before it is written.
 
-    Nobody reads that, and every event leaves something there; with `stacks` it counts, too.
+    That is what lies beyond the tops of the stacks, where every event leaves something, and what the last
+    #VMEXIT wrote to EXITCODE and the fields behind it; with `dead` it counts, too.
     """
+    pages: Iterable[tuple[int, bytes]] = kept.pages.items()
+    if not dead:
+        pages = [
+            (pa, page[: _EXIT.start] + page[_EXIT.stop :] if pa in kept.vmcbs else page)
+            for pa, page in pages
+            if not is_stack(pa)
+        ]
     return (
         tuple([(tuple(regs.values()), _plain(rest)) for regs, rest in kept.processors]),
-        frozenset([item for item in kept.pages.items() if stacks or not is_stack(item[0])]),
-        tuple([(_plain(rest), _plain(fields), cpu) for rest, fields, cpu in kept.threads]),
+        frozenset(pages),
+        tuple([(_plain(_without(rest)), _plain(fields), cpu) for rest, fields, cpu in kept.threads]),
         kept.current,
         tuple([tuple(host.values()) for host in kept.host]),
         _plain(kept.kept),
     )
 
 
+def _without(rest: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in rest.items() if name not in _DERIVED}
+
+
+def is_dead(kept: Snapshot, pa: int) -> bool:
+    """Whether `key` leaves out what lies at physical address `pa`."""
+    return is_stack(pa) or any(pa in range(at + _EXIT.start, at + _EXIT.stop) for at in kept.vmcbs)
+
+
 def _plain(value: Any) -> Any:
     """Return `value` with its lists and dicts as tuples, which can be hashed."""
+    if type(value) is int or value is None:
+        return value
     if isinstance(value, (dict, MappingProxyType)):
         return tuple([(name, _plain(item)) for name, item in value.items()])
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list) or (isinstance(value, tuple) and set(map(type, value)) != {int}):
         return tuple([_plain(item) for item in value])
     # True equals 1, but a path can tell them apart.
     return str(value) if isinstance(value, bool) else value

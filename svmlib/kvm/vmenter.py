@@ -46,6 +46,8 @@ def load_gs_index(cpu: Cpu, selector: int) -> None:
     What the selector's descriptor holds as base ends up in KernelGSBase (linux-entry-64).  A fault at the MOV
     is fatal here; Linux mends it by loading a null selector.
     """
+    cpu.cli()  # an interrupt between the two would run on the user's base
     cpu.swapgs()
     cpu.mov_to_sreg("GS", selector)
     cpu.swapgs()
+    cpu.sti()
