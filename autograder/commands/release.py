@@ -10,10 +10,10 @@ from . import DONE, class_argument
 
 HELP = "freeze exercises in the class, and make the learners' notebooks"
 EXAMPLES = """\
-  python -m autograder release ~/spring                        all exercises
-  python -m autograder release ~/spring 01_legacy_path         one of them, the others later
-  python -m autograder release ~/spring --from ~/my-solutions  your own sources
-  python -m autograder release ~/spring 01_legacy_path --again take its source and the library anew
+  python -m autograder release ~/spring                           all exercises
+  python -m autograder release ~/spring 01_legacy_path            one of them, the others later
+  python -m autograder release ~/spring --from ~/my-solutions     your own sources
+  python -m autograder release ~/spring 01_legacy_path --again    take its source and the library anew
 
 From the first release on the class grades with its own copy of svmlib and of the sources: seed, prices and
 budgets stay as they are when the course is upgraded.

@@ -1,0 +1,68 @@
+"""A student forgotten: every file, row and line of theirs that is in the class folder."""
+
+import re
+import shutil
+from pathlib import Path
+
+from .. import release
+from . import attempts, gradebook, outcomes, roster, tables
+
+FOLDERS = ("received", "submitted", "autograded", "feedback", "pending")
+DERIVED = ("grades.csv", "report.html", "marks.html", "grading.log", "pending.jsonl", "journal.jsonl")
+
+
+def places(folder: Path, student: str) -> list[Path]:
+    """The folders that hold a student's work."""
+    return [path for name in FOLDERS if (path := folder / name / student).is_dir()]
+
+
+def mentions(folder: Path, student: str) -> list[Path]:
+    """Files of the class that still hold the student's id as a word."""
+    sign = re.compile(rb"(?<![\w.@-])" + re.escape(student.encode()) + rb"(?![\w@-])")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+    return [path for path in files if sign.search(path.read_bytes())]
+
+
+def forget(folder: Path, student: str) -> list[str]:
+    """Delete a student from the class; what was deleted, in words.
+
+    What lies outside the folder is not touched: an exchange, an LMS, copies and exports.
+    """
+    done = []
+    for path in places(folder, student):
+        count = sum(1 for one in path.rglob("*") if one.is_file())
+        shutil.rmtree(path)
+        done.append(f"{path.relative_to(folder)}/ with {count} files")
+    known = attempts.read(folder)
+    if kept := [one for one in known if one.student != student]:
+        attempts.write(folder, kept)
+    elif known:
+        (folder / "received" / "attempts.csv").unlink(missing_ok=True)
+    if len(kept) < len(known):
+        done.append(f"{len(known) - len(kept)} lines of received/attempts.csv")
+    if release.facts(folder)["exercises"] and (count := gradebook.forget(folder, student)):
+        done.append(f"{count} submissions in the gradebook, with their marks and comments")
+    said = outcomes.read(folder)
+    if any(who == student for who, _ in said):
+        outcomes.rewrite(folder, [one for (who, _), one in said.items() if who != student])
+        done.append(f"their lines of {outcomes.NAME}")
+    students = roster.read(folder)
+    if students.pop(student, None):
+        roster.write(folder, students.values())
+        done.append("their line of students.csv")
+    done += _own_deadlines(folder, student)
+    for name in DERIVED:
+        if (path := folder / name).exists():
+            path.unlink()
+            done.append(f"{name}, which is made anew when it is asked for")
+    return done
+
+
+def _own_deadlines(folder: Path, student: str) -> list[str]:
+    path = folder / "deadlines.csv"
+    rows = tables.read(path) if path.exists() else []
+    kept = [row for row in rows if row.get("student") != student]
+    if len(kept) == len(rows):
+        return []
+    release.write(path, tables.write(kept, list(rows[0])))
+    return ["their lines of deadlines.csv"]

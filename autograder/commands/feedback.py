@@ -1,0 +1,37 @@
+"""feedback: a page for each submission, with marks, reasons and comments."""
+
+import argparse
+
+from tqdm import tqdm
+
+from .. import release
+from ..classes import feedback
+from . import DONE, class_argument, many
+
+HELP = "make the pages that students get back"
+EXAMPLES = """\
+  python -m autograder feedback ~/spring                     all of them
+  python -m autograder feedback ~/spring --student s07       one student's
+  cd ~/spring && nbgrader release_feedback 01_legacy_path    hand them out through the exchange
+
+Each page holds one student's work only. Hidden tests are not in it.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """What `feedback` takes."""
+    class_argument(parser)
+    parser.add_argument("--student", default="", metavar="ID", help="only this student's")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Make the pages."""
+    folder = release.existing(options.folder)
+    rows = feedback.rows(folder, options.student)
+    if options.student and not rows:
+        raise release.ReleaseError(f'nobody in the class is "{options.student}"')
+    work = feedback.work(folder, rows)
+    for one in tqdm(work, desc="writing", unit="page"):
+        feedback.write(folder, feedback.make(folder, *one))
+    print(f"{many(len(work), 'page')} in {folder / 'feedback'}")
+    return DONE
