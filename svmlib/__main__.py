@@ -5,18 +5,19 @@ import io
 import os
 import sys
 
-from . import __version__, compare
+from . import __version__, compare, mix
 from .costs import MixError, PriceError, calibrate
 from .decide import command as decide
 from .emulators import emulate, fuzz
 
-COMMANDS = (calibrate, compare, decide, emulate, fuzz)
+COMMANDS = (calibrate, compare, decide, emulate, fuzz, mix)
 
 _EXAMPLES = """\
 examples:
   python -m svmlib compare            the four paths side by side
   python -m svmlib costs              which is cheaper on which host, and how sure that is
   python -m svmlib emulate leak.txt   a program of yours on the model, QEMU and Bochs
+  python -m svmlib mix exits.txt      a recording of real exits, replayed with every path
   python -m svmlib calibrate mine.csv what your own AMD machine takes, as a price list
   python -m svmlib fuzz --engine qemu random programs on the model and on QEMU
   python -m svmlib compare --help     what a command can do

@@ -35,6 +35,7 @@ TABLE = {
     "check": GROUND | {"processor", "instructions", "kvm", "paths", "explorer", "costs", "progress", "watch"},
     # The commands, and the package's own version, stand outside.
     "compare": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
+    "mix": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
     "decide": GROUND | {"processor", "instructions", "kvm", "paths", "costs", "views"},
     "__main__": None,
     "svmlib": set(),
@@ -106,7 +107,7 @@ def test_the_table_has_no_circle():
 
 
 #: Parts that may use packages; compare and decide are commands, and draw their tables with one.
-WITH_PACKAGES = {"costs", "views", "emulators", "compare", "decide"}
+WITH_PACKAGES = {"costs", "views", "emulators", "compare", "mix", "decide"}
 
 
 @pytest.mark.parametrize(

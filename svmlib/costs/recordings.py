@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from .mixes import Mix, MixError, checked, counted
+
 #: What becomes of an exit, named as in svmlib.kvm, and what that is.
 KINDS = {
     "kernel": "handled in the kernel, and the guest entered again",
@@ -43,7 +45,7 @@ _LOST = re.compile(r"CPU:\d+ \[.*(?:LOST|DROPPED).*\]")
 _REASON = re.compile(r"(?:vcpu \d+,? )?reason (?:EXIT_)?(\w+)")
 
 
-class RecordingError(ValueError):
+class RecordingError(MixError):
     """A text that is no recording, or not a whole one: which line, and what to do."""
 
 
@@ -86,6 +88,15 @@ class Recording(NamedTuple):
     def kinds(self) -> Counter[str]:
         """How many exits became what."""
         return Counter(exit_.kind for exit_ in self.exits)
+
+    def mix(self, name: str) -> Mix:
+        """Return the recording as a mix; of a table its share is not known."""
+        if self.exits:
+            puts = len(self.exits) - self.kinds["kernel"]
+            counts = counted(name, len(self.exits), puts, self.seconds, self.reasons)
+            return counts._replace(title=f"{self.total:,} recorded exits")
+        reasons = {reason: count / self.total for reason, count in self.reasons.items()}
+        return checked(Mix(name, f"a table of {self.total:,} exits", None, reasons=reasons, label="measured"))
 
     @property
     def share(self) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..costs import Mix, MixError, PriceError, Terms, cache, lists, mix, mixes, prices
+from ..costs import Mix, MixError, PriceError, Terms, cache, lists, mix, mixes, prices, recordings
 from ..costs.prices import Ticks
 from . import CAVEAT, PAIRS, PRICES, TERMS, Decision, calibration, decide
 from . import __doc__ as about
@@ -17,6 +17,7 @@ examples:
   python -m svmlib costs                                        all hosts, all paths, epyc-2020
   python -m svmlib costs --picture costs.png --picture costs.svg
   python -m svmlib costs --share 0.02 --rate 80000              a host of yours: f, and exits a second
+  python -m svmlib costs --mix exits.txt                        a recorded host: python -m svmlib mix --help
   python -m svmlib costs --prices zen4 --pair lazy,hybrid
   python -m svmlib costs --price VMLOAD=200,300,440 --cold --prefetch
   python -m svmlib costs --targets                              the model against the publications
@@ -50,7 +51,14 @@ def _options() -> list[tuple[tuple[str, ...], dict[str, Any]]]:
         ),
         (("--unverified",), switch | {"help": "take figures from memory into the list, too"}),
         (("--price",), every | {"metavar": "EVENT=LOW,NOMINAL,HIGH", "help": "another price, in ticks"}),
-        (("--mix",), every | {"metavar": "NAME", "help": f"hosts (default: all with a share): {hosts}"}),
+        (
+            ("--mix",),
+            every
+            | {
+                "metavar": "NAME",
+                "help": f"hosts, or a recording's file (default: all with a share): {hosts}",
+            },
+        ),
         (
             ("--share",),
             {
@@ -116,7 +124,7 @@ def _changed(texts: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Mix] | None:
-    chosen = [mix(name) for name in arguments.mix]
+    chosen = [_host(name, arguments.share) for name in arguments.mix]
     if arguments.share is not None:
         chosen = [one.at(arguments.share) for one in chosen] or [
             Mix("yours", "a host of yours", None).at(arguments.share)
@@ -129,6 +137,16 @@ def _chosen(arguments: argparse.Namespace) -> list[Mix] | None:
         rate = Ticks(arguments.rate, arguments.rate, arguments.rate)
         chosen = [one._replace(per_second=rate) for one in chosen]
     return chosen or None
+
+
+def _host(name: str, share: float | None) -> Mix:
+    """Return the mix of that name, or the one that a recording in a file of that name makes."""
+    if not Path(name).is_file():
+        return mix(name)
+    recording = recordings.read(name)
+    if share is None:
+        _ = recording.share  # a table does not tell it, and says what to do
+    return recording.mix(Path(name).name)
 
 
 def _pair(text: str) -> tuple[str, str]:
