@@ -2,16 +2,17 @@
 
 A check runs a path on the model and raises CheckFailed where a rule is broken or a budget exceeded; it prints
 one line when all is well.  Random runs draw their seeds from SVMLIB_SEED, which a class keeps secret;
-learners have a public one.
+learners have a public one.  A long module: everything that a notebook calls is found in it.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from types import SimpleNamespace
 from typing import Any
 
 from .costs import Bill, bill, prices
+from .explorer import Bounds, Exploration, explore
 from .instructions import Cpu
 from .kvm import Exit, PathError, Run, Vcpu, exits, guest, random_exits, run, svm_vcpu_run
 from .kvm.host import Host
@@ -29,11 +30,16 @@ __all__ = [
     "beats",
     "begin",
     "bills",
+    "explored",
+    "explored_random",
     "hint",
+    "is_safe",
+    "kills",
     "never_survives",
     "once_a_period",
     "path",
     "restores",
+    "shorter_window",
     "survives",
     "survives_random",
     "within_budget",
@@ -43,6 +49,12 @@ __all__ = [
 PUBLIC_SEED = "svmlib"
 #: Ticks that a path may cost above the reference and still be within its budget: a few loads, no instruction.
 SLACK = 25
+#: The bounds of a check that answers at once, and the instructions after which it gives up.
+SMALL = (
+    Bounds(exits=2, periods=1, events=1, migrations=0),
+    Bounds(exits=2, periods=2, events=0, migrations=1),
+)
+LIMIT = 250_000
 #: The price list of the budgets.
 PRICES = "epyc-2020"
 #: Longest line of a hint.
@@ -109,6 +121,91 @@ def never_survives(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
         raise failure(f"nothing broke in {' '.join(words)}: the host survived it")
     print(f"it breaks: {result.violation.symptom}")
     return result
+
+
+def kills(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
+    """Run a `path` through exits that have to kill it, events and their steps among them; CheckFailed if not.
+
+    "kernel+nmi.17" lets an NMI come when 17 steps of that exit are done.  Returns the run.
+    """
+    result, _ = _executed(path, exits(*words), host)
+    if result.violation is None:
+        came = [str(step) for step in result.trace if step.event in ("NMI", "#MC", "INTR")]
+        what = f"what arrived was taken: {', '.join(came)}" if came else "nothing arrived"
+        raise failure(f"the host survived {' '.join(words)}; {what}")
+    print(f"it dies: {result.violation.symptom}")
+    return result
+
+
+# -- every order of exits and events
+
+
+def explored(path: Any, host: Host = Host(seed=1), **bounds: int) -> Exploration:
+    """Explore `path` within small bounds: CheckFailed with the shortest schedule that breaks it.
+
+    `bounds` are those of svmlib.explorer.Bounds; without any, one vCPU is tried in one period of two entries
+    with an event anywhere, then in two periods with a migration.  Gives up after LIMIT instructions.
+    """
+    tried = _explorations(path, host, bounds)
+    found = tried[-1]
+    if found.story is not None:
+        violation = found.run.violation if found.run else None
+        words = " ".join(map(str, found.exits))
+        line = [f"In {found.story.line.function}: {found.story.line.text}"] if found.story.line else []
+        symptom = "\n".join([found.story.symptom, f"The shortest way there: {words}", *line])
+        tail = _tail(found.run.trace, violation.step) if found.run and violation else ""
+        raise failure(symptom, f"{found.story}\n{tail}")
+    if found.impure:
+        raise failure(found.impure)
+    states, schedules = sum(one.states for one in tried), sum(one.schedules for one in tried)
+    print(f"ok: {states:,} states, {schedules:,} schedules, nothing broke")
+    return found
+
+
+def explored_random(path: Any, name: str, hosts: int = 2) -> None:
+    """Explore `path` on hosts drawn from the seed of the class, with and without FSGSBASE in use in turn."""
+    random = _random(name)
+    for turn in range(hosts):
+        explored(path, Host(random.getrandbits(32), fsgsbase=turn % 2 == 0))
+
+
+def is_safe(path: Any, host: Host = Host(seed=1)) -> bool:
+    """Whether nothing breaks `path` on `host` within the bounds of `explored`; prints nothing."""
+    return _explorations(path, host, {})[-1].clean
+
+
+def shorter_window(path: Any, reference: Any, points: float) -> float:
+    """Return `points` if nothing breaks `path`, whose vcpu_enter_exit has fewer steps than the reference's."""
+    for function in functions_of(path).values():
+        require_own(function)
+    if not is_safe(path):
+        print("something breaks it, so its window does not count")
+        return 0
+    own, other = (
+        sum(step.phase == "vcpu_enter_exit" for step in typical_exits(one)["kernel"])
+        for one in (path, reference)
+    )
+    won = points if own < other else 0
+    print(f"{own} steps from CLGI to STGI, the reference {other}: {won} of {points} points")
+    return won
+
+
+def _explorations(path: Any, host: Host, bounds: Mapping[str, int]) -> list[Exploration]:
+    """Explore within `bounds`, or the small ones; the last of the list is the first that is not clean."""
+    try:
+        functions = functions_of(path)
+    except PathError as error:
+        raise failure(str(error)) from None
+    found: list[Exploration] = []
+    host = host if bounds else host._replace(vcpus=1)
+    with Watch(*functions.values()):
+        for one in [Bounds(**bounds)] if bounds else SMALL:
+            found.append(explore(path, host, one, limit=LIMIT))
+            if not found[-1].clean:
+                break
+    if not found[-1].complete:
+        print(f"not all was tried: {found[-1]}")
+    return found
 
 
 def at_most(path: Any, *words: str, host: Host = Host(seed=1), **limits: int) -> None:

@@ -1,12 +1,14 @@
 """What the checks of an exercise say: a line when all is well, else a symptom, the learner's line, a hint."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
 
 from svmlib import check, watch
 from svmlib.check import CheckFailed
-from svmlib.kvm import Host, per_cpu, svm_vcpu_run, this_cpu_read
+from svmlib.explorer import explore
+from svmlib.kvm import Host, cpu_kernelmode_gs_base, per_cpu, svm_vcpu_run, this_cpu_read
 from svmlib.paths import PATHS, lazy, legacy, vmload_before_stgi
 from svmlib.registers import MSR, carried_by
 
@@ -30,6 +32,11 @@ def put(cpu, vcpu):
 
 def load_page(cpu, vcpu):
     cpu.vmload(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+
+
+def back(cpu, vcpu):
+    cpu.vmload(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+    put(cpu, vcpu)
 
 
 GOOD = check.path(prepare_switch_to_guest=save, vcpu_enter_exit=enter_exit, prepare_host_switch=put)
@@ -281,3 +288,72 @@ def test_a_loop_without_a_way_out_is_named_by_its_line_also_when_it_catches_ever
     with pytest.raises(check.CheckFailed, match=r"had not ended after 0\.2 seconds") as failed:
         check.survives(check.path(vcpu_enter_exit=vcpu_enter_exit), "kernel")
     assert "In vcpu_enter_exit, line" in str(failed.value)
+
+
+# -- explored
+
+
+def without_tr(cpu, vcpu):
+    base = cpu_kernelmode_gs_base(cpu, vcpu.cpu)
+    svm_vcpu_run(cpu, vcpu)
+    cpu.wrmsr(MSR.GS_BASE, base)
+
+
+NO_TR = check.path(prepare_switch_to_guest=save, vcpu_enter_exit=without_tr, prepare_host_switch=back)
+
+
+def test_a_path_that_nothing_breaks_is_said_with_the_count(capsys):
+    found = check.explored(GOOD)
+    assert found.clean
+    assert re.fullmatch(r"ok: \d+ states, [\d,]+ schedules, nothing broke\n", capsys.readouterr().out)
+    assert check.is_safe(GOOD)
+    check.explored_random(GOOD, name="some test")
+    assert capsys.readouterr().out.count("nothing broke") == 2
+
+
+def test_what_breaks_is_said_symptom_first_and_the_hint_is_the_story(capsys):
+    with pytest.raises(check.CheckFailed) as failed:
+        check.explored(NO_TR)
+    lines = str(failed.value).splitlines()
+    assert lines[0].startswith("Triple fault. An NMI arrived at STGI and found no stack")
+    assert re.fullmatch(r"The shortest way there: kernel\+nmi\.\d+", lines[1])
+    assert lines[2] == "In without_tr: cpu.wrmsr(MSR.GS_BASE, base)"
+    check.hint()
+    said = capsys.readouterr().out
+    assert "The NMI arrives at step" in said
+    assert "while TR.base still holds the guest's" in said
+    assert not check.is_safe(NO_TR)
+
+
+def test_the_words_of_a_counterexample_kill_and_others_do_not(capsys):
+    found = explore(NO_TR, Host(1, vcpus=1))
+    run = check.kills(NO_TR, *map(str, found.exits))
+    assert run.violation.invariant == "host_stack"
+    assert capsys.readouterr().out.startswith("it dies: Triple fault.")
+    with pytest.raises(check.CheckFailed, match="the host survived kernel; nothing arrived"):
+        check.kills(NO_TR, "kernel")
+    with pytest.raises(
+        check.CheckFailed, match=r"the host survived kernel\+nmi.2; what arrived was taken: NMI"
+    ):
+        check.kills(NO_TR, "kernel+nmi.2")
+
+
+def test_a_path_with_a_memory_of_its_own_is_refused():
+    kept = []
+
+    def remembering(cpu, vcpu):
+        enter_exit(cpu, vcpu)
+        kept.append(1)
+        for _ in kept:
+            cpu.str()
+
+    path = check.path(prepare_switch_to_guest=save, vcpu_enter_exit=remembering, prepare_host_switch=put)
+    with pytest.raises(check.CheckFailed, match="changed from one call to the next|not a function of what"):
+        check.explored(path)
+
+
+def test_the_shorter_window_is_counted_in_steps(capsys):
+    assert check.shorter_window(GOOD, lazy, 2) == 2
+    assert "steps from CLGI to STGI, the reference" in capsys.readouterr().out
+    assert check.shorter_window(GOOD, vmload_before_stgi.since_2023, 2) == 0
+    assert check.shorter_window(NO_TR, lazy, 2) == 0

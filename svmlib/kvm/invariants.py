@@ -91,7 +91,16 @@ def owner_of(machine: "Machine", index: int, register: str, value: int) -> str:
         if n != index and value == machine.host_state(n).get(register):
             return f"CPU {n}'s"
     earlier = [held for _, held in machine.trace.host.get(index, ()) if held.get(register) == value]
-    return "what the host had earlier" if earlier else "neither"
+    if earlier:
+        return "what the host had earlier"
+    other = _SWAPPED.get(register, "")
+    if value in machine.trace.guest.get(other, ()):
+        return f"the guest's {other}"
+    return f"the host's {other}" if value == machine.host_state(index).get(other) else "neither"
+
+
+#: What SWAPGS exchanges.
+_SWAPPED = {"GS.base": "KernelGSBase", "KernelGSBase": "GS.base"}
 
 
 def left_behind(machine: "Machine", p: Processor, register: str) -> Violation:

@@ -85,6 +85,9 @@ def _foreign(trace: Trace, k: int, cpu: int) -> str:
     """Say which of the registers that somebody needs is the guest's after step `k`."""
     held = trace.state(k, cpu)
     names = [name for name in _NEEDED if trace.owner(k, name, held[name], cpu) == "guest"]
+    swapped = held["GS.base"] in trace.guest.get("KernelGSBase", ())
+    if swapped:
+        return f", while GS.base holds the guest's KernelGSBase, {held['GS.base']:#x}, by SWAPGS"
     if not names:
         return ""
     first, *others = names
