@@ -36,6 +36,7 @@ TABLE = {
     # The commands, and the package's own version, stand outside.
     "compare": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
     "mix": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
+    "audit": GROUND | {"costs", "decide", "check", "watch"},
     "decide": GROUND | {"processor", "instructions", "kvm", "paths", "costs", "views"},
     "__main__": None,
     "svmlib": set(),

@@ -1,0 +1,19 @@
+"""
+what = "An exit to user space is added to a kernel exit and not in its place. test_average is to catch it."
+
+[expect]
+test_average = 0
+test_chance = 0
+test_decide = 0
+"""
+
+
+# %% exercise="average"
+def average(path, f):
+    kernel, user = path["kernel"], path["user"]
+    return {event: kernel.get(event, 0) + f * user.get(event, 0) for event in {**kernel, **user}}
+
+
+# %% exercise="limit"
+def limit(a, b, f, prices):
+    return 100

@@ -1,0 +1,6 @@
+"""
+what = "The solution, bonus included."
+
+[expect]
+bonus_limit = 2
+"""
