@@ -175,7 +175,7 @@ def is_safe(path: Any, host: Host = Host(seed=1)) -> bool:
 
 
 def shorter_window(path: Any, reference: Any, points: float) -> float:
-    """Return `points` if nothing breaks `path`, whose vcpu_enter_exit has fewer steps than the reference's."""
+    """Return `points` if nothing breaks `path` and its vcpu_enter_exit has fewer steps than `reference`."""
     for function in functions_of(path).values():
         require_own(function)
     if not is_safe(path):

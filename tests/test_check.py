@@ -348,7 +348,7 @@ def test_a_path_with_a_memory_of_its_own_is_refused():
             cpu.str()
 
     path = check.path(prepare_switch_to_guest=save, vcpu_enter_exit=remembering, prepare_host_switch=put)
-    with pytest.raises(check.CheckFailed, match="changed from one call to the next|not a function of what"):
+    with pytest.raises(check.CheckFailed, match=r"changed from one call to the next|not a function of what"):
         check.explored(path)
 
 

@@ -38,6 +38,7 @@ TABLE = {
     "mix": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
     "audit": GROUND | {"costs", "decide", "check", "watch"},
     "decide": GROUND | {"processor", "instructions", "kvm", "paths", "costs", "views"},
+    "explore": GROUND | {"processor", "instructions", "kvm", "paths", "explorer"},
     "__main__": None,
     "svmlib": set(),
 }
@@ -108,7 +109,7 @@ def test_the_table_has_no_circle():
 
 
 #: Parts that may use packages; compare and decide are commands, and draw their tables with one.
-WITH_PACKAGES = {"costs", "views", "emulators", "compare", "mix", "decide"}
+WITH_PACKAGES = {"costs", "views", "emulators", "compare", "mix", "decide", "explore"}
 
 
 @pytest.mark.parametrize(
