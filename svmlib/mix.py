@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .costs import PriceList, Ticks, bill, exit_costs, prices
+from .costs import PriceList, Terms, Ticks, bill, cache, exit_costs, prices
 from .costs.prices import tidy
 from .costs.recordings import KINDS, RECORD, Exit, Recording, RecordingError, read
+from .costs.terms import PLAIN
 from .kvm import Host, exits, run
 from .kvm.run import typical_exits
 from .paths import PATHS, upstream_6_1, vmload_before_stgi
@@ -42,8 +43,9 @@ class Answer(NamedTuple):
     #: The share f and whether it was counted, not given; None where neither.
     share: float | None
     prices: PriceList
-    #: How many exits were replayed.
+    #: How many exits were replayed, and whether with a cache.
     exits: int
+    cold: bool
     paths: list[Replayed]
 
     def __str__(self) -> str:
@@ -61,9 +63,13 @@ def answer(
     share: float | None = None,
     costs: PriceList | None = None,
     limit: int = EXITS,
+    terms: Terms = PLAIN,
     progress: Callable[[int], object] = lambda paths: None,
 ) -> Answer:
-    """Read a recording and replay its first `limit` exits; RecordingError, one line, where it is none."""
+    """Read a recording and replay its first `limit` exits; RecordingError, one line, where it is none.
+
+    With a cache among `terms`, it is carried through the exits, each page near or not as they left it.
+    """
     recording = read(file)
     if share is not None and recording.exits:
         raise RecordingError(f"{file} tells the share f, {recording.share:.4g}; leave --share out")
@@ -74,22 +80,24 @@ def answer(
     chosen = recording.exits[:limit]
     found = []
     for name, path in paths().items():
-        found.append(_replay(name, path, chosen, known, costs))
+        found.append(_replay(name, path, chosen, known, costs, terms))
         progress(1)
-    return Answer(file, recording, known, costs, len(chosen), found)
+    return Answer(file, recording, known, costs, len(chosen), terms.cache is not None, found)
 
 
-def _replay(name: str, path: Any, chosen: Sequence[Exit], share: float | None, costs: PriceList) -> Replayed:
+def _replay(
+    name: str, path: Any, chosen: Sequence[Exit], share: float | None, costs: PriceList, terms: Terms
+) -> Replayed:
     predicted = None
     if share is not None:
-        predicted = exit_costs(name, typical_exits(path, Host(seed=1)), costs).ticks(share)
+        predicted = exit_costs(name, typical_exits(path, Host(seed=1)), costs, terms).ticks(share)
     if not chosen:
         return Replayed(name, predicted, None, None)
     host = Host(seed=1, cpus=1 + max(one.cpu for one in chosen), vcpus=1 + max(one.vcpu for one in chosen))
     done = run(path, exits(*(one.word for one in chosen)), host)
     if done.violation:
         return Replayed(name, predicted, None, done.violation.symptom)
-    total = bill(done.trace, costs).total
+    total = bill(done.trace, costs, terms).total
     return Replayed(name, predicted, Ticks(*(ticks / len(chosen) for ticks in total)), None)
 
 
@@ -112,6 +120,7 @@ def as_json(found: Answer) -> dict[str, Any]:
         "price_list": found.prices.name,
         "unit": "TSC ticks an exit",
         "replayed_exits": found.exits,
+        "cache_carried": found.cold,
         "paths": [
             {
                 "path": one.path,
@@ -144,6 +153,10 @@ def as_text(found: Answer) -> str:
     if 0 < found.exits < len(recording.exits):
         some = f"The first {found.exits:,} of {len(recording.exits):,} exits were replayed"
         lines += [f"{some}; --exits N takes more."]
+    if found.cold and found.exits:
+        lines += [
+            "Another thread displaces more than a return to user space does, which f alone does not know."
+        ]
     return "\n".join([*lines, *_CAVEAT.format(found.file).splitlines()])
 
 
@@ -226,6 +239,9 @@ def command(commands: Any) -> None:
     parser.add_argument(
         "--exits", type=int, default=EXITS, metavar="N", help=f"replay so many (default: {EXITS})"
     )
+    parser.add_argument(
+        "--cold", action="store_true", help="carry a cache through the exits: a page left long ago is cold"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_main)
 
@@ -240,7 +256,8 @@ def _main(arguments: argparse.Namespace) -> int:
     try:
         with tqdm(total=len(paths()), desc="replayed", unit="path", disable=None, leave=False) as bar:
             costs = prices(arguments.prices)
-            found = answer(arguments.file, arguments.share, costs, arguments.exits, bar.update)
+            terms = PLAIN._replace(cache=cache.usual() if arguments.cold else None)
+            found = answer(arguments.file, arguments.share, costs, arguments.exits, terms, bar.update)
     except OSError as error:
         raise RecordingError(f"{error.filename}: {error.strerror}") from None
     print(json.dumps(as_json(found), ensure_ascii=False, indent=2) if arguments.json else found)

@@ -304,7 +304,7 @@ def test_under_a_hypervisor_a_cpuid_is_told_to_be_its_exit():
     text = REPORT.replace("hypervisor: none", "hypervisor: KVMKVMKVM").replace("image", "user mode")
     report = parse(text.replace("MOV r,Sreg", "CPUID 0"))
     assert "an exit to the hypervisor (KVMKVMKVM)" in listing.prices(report)["CPUID 0"].note
-    assert "CPUID is an exit to it and the way back" in cli.as_text(report)
+    assert "CPUID is an exit to it and the way back" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,8 @@ def test_json_has_what_the_table_has(tmp_path, capsys):
     report.write_text(REPORT, encoding="ascii")
     assert main(["calibrate", "--read", str(report), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["unit"], found["refused_as_prices"], found["family"]) == ("TSC ticks", None, 25)
+    assert found["unit"].startswith("TSC ticks of one execution")
+    assert (found["refused_as_prices"], found["family"]) == (None, 25)
     assert found["events"]["VMLOAD"]["median"] == 72
     assert main(["calibrate", "--read", str(report)]) == 0
     table = capsys.readouterr().out
@@ -433,3 +434,36 @@ def test_a_list_that_the_commands_would_not_take_is_not_left_behind(monkeypatch,
     status, said = calibrate("--read", report, file, capsys=capsys)
     assert (status, said) == (1, f"{file}, line 3: wrong\n")
     assert not file.exists()
+
+
+# -- the page about it
+
+PAGE = (Path(__file__).parent.parent / "course" / "calibrate.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^python -m svmlib (\w+ .*?)(?: +#.*)?$", PAGE, flags=re.MULTILINE)
+)
+def test_every_command_of_the_page_is_one(line, capsys):
+    command, *words = line.split()
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    helped = capsys.readouterr().out
+    assert all(word in helped for word in words if word.startswith("--"))
+
+
+def test_the_page_says_how_the_programs_measure():
+    header = (building.HERE / "measure.h").read_text(encoding="ascii")
+    image = (building.HERE / "image.c").read_text(encoding="ascii")
+    numbers = [
+        int(re.search(rf"#define {name} (\d+)", text)[1])
+        for text in (header, image)
+        for name in ("TURNS", "BLOCKS")
+    ]
+    assert numbers == [10, 2000, 1, 200]
+    assert "#define ROUNDS 5\n" in header
+    words = " ".join(PAGE.split())
+    assert "A block holds 1000 executions in turns of a hundred (the image: 100)" in words
+    assert "five rounds of 2000 blocks (the image: 200)" in words
+    assert "never yet run on silicon" in words.lower()

@@ -8,7 +8,7 @@ import pytest
 
 from svmlib import mix
 from svmlib.__main__ import main
-from svmlib.costs import exit_costs, prices
+from svmlib.costs import Terms, cache, exit_costs, prices
 from svmlib.costs.recordings import RecordingError, read
 from svmlib.kvm import Host
 from svmlib.kvm.run import typical_exits
@@ -55,6 +55,14 @@ def test_a_long_recording_is_replayed_from_its_beginning(replayed):
     none = mix.answer(SEQUENCE, limit=0)
     assert [one.replayed for one in none.paths] == [None] * len(none.paths)
     assert [one.predicted for one in none.paths] == [one.predicted for one in replayed.paths]
+
+
+def test_with_a_cache_a_replay_costs_more_for_another_thread_takes_the_cpu(replayed):
+    cold = mix.answer(SEQUENCE, terms=Terms(cache=cache.usual()))
+    for before, after in zip(replayed.paths, cold.paths, strict=True):
+        assert before.replayed.nominal < after.replayed.nominal, after.path
+    assert "Another thread displaces more" in str(cold)
+    assert "Another thread" not in str(replayed)
 
 
 def test_a_path_that_breaks_a_rule_is_told_with_its_symptom(monkeypatch, capsys):

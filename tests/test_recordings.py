@@ -1,12 +1,15 @@
 """Recordings of real exits are read as what KVM itself counted, and what is no whole recording is refused."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from svmlib.costs.recordings import KINDS, Exit, RecordingError, parse, read
+from svmlib.emulators import qemu
+from svmlib.emulators.witness import exits, kernel
 
 FOLDER = Path(__file__).parent / "recorded" / "exits"
 SEQUENCES = ("trace-cmd.txt", "trace-cmd-N.txt", "tracefs.txt")
@@ -140,6 +143,7 @@ REFUSED = {
     "half a table": (cut("perf.txt", 10) + "\n\n", "line 10: .*only a part"),
     "no totals": (without("perf.txt", "Total"), r"line 1\d: the table ends here without its line of totals"),
     "a row missing": (without("perf.txt", "cpuid"), r"line 14: the rows above make \d+, so some are missing"),
+    "two tables": (TEXT["perf.txt"] * 2, "line 2\\d: a second table; leave one"),
     "half a line": (cut("trace-cmd.txt", 300), "line 300: cut off in the middle"),
     "half a line that ends": (cut("trace-cmd.txt", 300) + "\n", "line 300: .*print it"),
     "half a line of tracefs": (cut("tracefs.txt", 400), "line 400: cut off in the middle"),
@@ -191,3 +195,40 @@ def test_every_cut_of_a_recording_is_noticed_or_reads_as_the_shorter_one_that_it
         assert all(some == every[: len(some)] for some, every in zip(shorter, whole, strict=True))
         with pytest.raises(RecordingError, match="cut off in the middle"):
             parse(text[: end - 9])
+
+
+# -- the driver, as far as it goes without a kernel
+
+
+def test_the_recordings_were_made_by_the_commands_that_are_there_now():
+    assert TEXT["about.txt"].endswith(f"What ran in it:\n\n{exits.COMMANDS}")
+    sent = set(re.findall(r"^send (\S+) ", exits.COMMANDS, flags=re.MULTILINE))
+    assert sent | {"about.txt"} == {path.name for path in FOLDER.iterdir()}
+
+
+def test_files_and_counters_come_apart_byte_for_byte():
+    sent = b"counter exits 7\ncounter puts 2\nfile a.txt 9\nfile b 1\nfile c 0\n"
+    sent += b"counter exits 9\nfile d 1\n\ndone\n"
+    counters, files = exits._handed_over(sent)
+    assert files == {"a.txt": b"file b 1\n", "c": b"", "d": b"\n"}
+    assert counters == {"a.txt": "exits 7 puts 2", "d": "exits 9"}
+
+
+def test_an_archive_of_a_folder_has_every_file_after_its_folder(tmp_path):
+    (tmp_path / "root/usr/bin").mkdir(parents=True)
+    (tmp_path / "root/usr/bin/x").write_bytes(b"12345")
+    data = kernel.archive(tmp_path / "root", tmp_path / "initramfs").read_bytes()
+    starts = [match.start() for match in re.finditer(b"070701", data)]
+    names = [data[start + 110 :].partition(b"\0")[0] for start in starts]
+    assert names == [b"usr", b"usr/bin", b"usr/bin/x", b"TRAILER!!!"]
+    assert all(start % 4 == 0 for start in starts)
+
+
+@pytest.mark.parametrize("program,package", exits.TOOLS.items())
+def test_a_tool_that_is_missing_is_said_with_its_package(program, package, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(qemu, "version", lambda: "7.2")
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == program else f"/usr/bin/{name}")
+    assert exits.main([str(tmp_path / "out")]) == 1
+    told = f"no {program} on PATH: install it (on Debian 12: apt install {package})\n"
+    assert capsys.readouterr().err == told
+    assert not (tmp_path / "out").exists()

@@ -159,6 +159,11 @@ def _table(lines: list[str], head: int) -> Recording:
                 raise _error(number, what, lines)
             if not reasons:
                 raise _error(number, "no exit in this table; record for longer, while a guest runs", lines)
+            again = next(
+                (n for n, other in enumerate(lines[number:], number + 1) if _TABLE.match(other)), None
+            )
+            if again:
+                raise _error(again, "a second table; leave one in the file", lines)
             return Recording("perf kvm stat", dict(reasons.most_common()))
         if row := _ROW.fullmatch(line.rstrip()):
             reasons[row[1].lower()] += int(row[2])

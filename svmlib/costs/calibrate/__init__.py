@@ -2,6 +2,7 @@
 
 cli        the command
 listing    a report as a price list
+text       a report as a table and as plain data
 report     what the programs print, read back
 building   the programs, compiled on the spot with the tools of the distribution
 measure.h  how anything is measured and printed

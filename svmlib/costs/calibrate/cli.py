@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..lists import prices as price_list
-from ..prices import PriceError, Ticks
+from ..prices import PriceError
 from . import listing
 from .building import CalibrationError, user_program, write_image
-from .report import Measured, Report, parse
+from .report import Report, parse
+from .text import as_json
 
 _EXAMPLES = """\
 examples:
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.image:
             return _make_image(arguments)
         report = _read(arguments.read) if arguments.read else measure()
-        print(_as_json(report) if arguments.json else as_text(report))
+        print(json.dumps(as_json(report), ensure_ascii=False, indent=2) if arguments.json else report)
         if arguments.list:
             _write(report, arguments.list)
     except (CalibrationError, PriceError) as error:
@@ -136,62 +137,3 @@ def check_machine() -> None:
     vendor = next((value.strip() for name, _, value in words if name.strip() == "vendor_id"), "unknown")
     if vendor != _VENDOR:
         raise CalibrationError(f"calibrate prices AMD processors, and this one is {vendor}'s; {elsewhere}")
-
-
-# The report as text and as JSON
-
-_HEAD = ("event", "at a time", "median", "5 %", "95 %", "core cycles")
-
-
-def as_text(report: Report) -> str:
-    """Write a report as a table: TSC ticks of one execution, and the list of its generation beside them."""
-    base_name = listing.generation(report)
-    base = price_list(base_name)
-    body = []
-    for event, found in report.events.items():
-        ticks = (f"{value:,.2f}" if found.times > 1 else f"{value:,.0f}" for value in found[2:5])
-        core = f"{found.median * report.core_per_tick[1]:,.1f}"
-        there = f"{Ticks(*base[event][:3])} {base[event].label}" if event in base else ""
-        body.append((event, str(found.times), *ticks, core, there))
-    cells = [(*_HEAD, f"in {base_name}"), *body]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = []
-    for event, *numbers, beside in cells:
-        columns = [f"{number:>{width}}" for number, width in zip(numbers, widths[1:-1], strict=True)]
-        lines.append("  ".join([f"{event:<{widths[0]}}", *columns, beside]).rstrip())
-    return "\n".join([*_introduction(report), "", *lines, *_caveats(report)])
-
-
-def _introduction(report: Report) -> list[str]:
-    low, ratio, high = report.core_per_tick
-    mhz = f"{report.tsc_khz / 1000:,.2f} MHz"
-    clock = f"TSC {mhz} in steps of {report.tsc_step}; {ratio:.2f} core cycles a tick ({low:.2f}–{high:.2f})"
-    return [
-        f"{report.machine}: TSC ticks of one execution, measured in {report.made_by}, {report.date}",
-        f"{clock}; {report.blocks} blocks; {report.overhead} ticks of an empty one subtracted",
-    ]
-
-
-def _caveats(report: Report) -> list[str]:
-    if report.refused:
-        return ["", f"✗ Not prices: {report.refused}."]
-    if report.virtual:
-        below = f"A hypervisor ({report.hypervisor}) is below"
-        return ["", f"{below}: CPUID is an exit to it and the way back, at an unknown depth of nesting."]
-    return []
-
-
-def _as_json(report: Report) -> str:
-    named = {key: value for key, value in report._asdict().items() if key != "events"}
-    events: dict[str, Measured] = dict(report.events)
-    return json.dumps(
-        named
-        | {
-            "unit": "TSC ticks",
-            "core_per_tick": report.core_per_tick,
-            "refused_as_prices": report.refused or None,
-            "events": {event: found._asdict() for event, found in events.items()},
-        },
-        ensure_ascii=False,
-        indent=2,
-    )

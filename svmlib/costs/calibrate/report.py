@@ -53,6 +53,12 @@ class Report(NamedTuple):
     overhead: int
     events: Mapping[str, Measured]
 
+    def __str__(self) -> str:
+        """Write it as a table, beside the price list of the processor's generation."""
+        from .text import as_text
+
+        return as_text(self)
+
     @property
     def machine(self) -> str:
         """The processor in a few words."""
