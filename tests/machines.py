@@ -85,5 +85,6 @@ def legal_vmcb(p: Processor, **fields: int) -> Vmcb:
 def altered(path, **functions):
     """Take a path's functions, some of them replaced; None leaves one out."""
     names = ("vcpu_load", "prepare_switch_to_guest", "vcpu_enter_exit", "prepare_host_switch")
+    names += ("on_user_return", "CARRIES")
     taken = {name: getattr(path, name) for name in names if hasattr(path, name)} | functions
     return SimpleNamespace(__name__="altered", **{n: f for n, f in taken.items() if f is not None})

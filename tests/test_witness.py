@@ -79,7 +79,6 @@ BEYOND = {
     ("XSAVEOPT", "save_fpregs_to_fpstate"): "the x87 and vector registers of guest and thread are exchanged",
     ("XRSTOR", "restore_fpregs_from_fpstate"): "likewise; the model has no such registers",
     ("RDTSC", "kvm_arch_vcpu_put"): "the TSC when the vCPU was put, to see on return whether it went back",
-    ("CLI", "syscall_exit_to_user_mode"): "nothing may become pending between the last look and SYSRET",
     ("CLI", "kvm_on_user_return"): "local_irq_save() around the list of user-return MSRs",
     ("RDTSC", "exit_to_user_mode_prepare"): "an offset of the kernel's stack for the next system call",
 }
@@ -114,10 +113,6 @@ def executed(path, kind):
     steps = result.trace[entry.first : next_entry.last]
     first, last = [index for index, step in enumerate(steps) if step.event == "VMRUN"]
     events = [step for step in steps[first + 1 : last + 1] if step.event not in NOT_LISTED]
-    # The model's CLI on the way to user space comes a function later; where it belongs is in BEYOND.
-    swapgs = next((k for k, step in enumerate(events) if step.event == "SWAPGS"), 0)
-    if swapgs and events[swapgs - 1].event == "CLI":
-        del events[swapgs - 1]
     return [f"{s.event} {s.operand}" if s.event in ("RDMSR", "WRMSR") else s.event for s in events]
 
 

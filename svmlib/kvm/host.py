@@ -69,6 +69,7 @@ class Host(NamedTuple):
             "X86_64": self.kernel != "i386",
             "FSGSBASE": self.fsgsbase and self.kernel != "i386",
             "FRED": self.kernel == "fred",
+            "DEBUG_SWAP": self.sev_es,
             "V_TSC_AUX": self.sev_es and profiles.cpu(self.cpu).v_tsc_aux,
         }
         return tuple(name for name, on in has.items() if on)
@@ -132,7 +133,7 @@ def make_task(
     random = Random(f"task {host.seed} {number}")
     address = memory.direct_map + TASKS + 0x1000 * number
     ldt = memory.direct_map + LDTS + 0x1000 * number if random.random() < 0.5 else 0
-    selectors = [0, *segments] + ([LDT_SEGMENT] if ldt else [])
+    selectors = [0, *segments] + ([LDT_SEGMENT] if ldt and segments else [])
     registers = segment("LDTR", 0, 0, 0, 0)
     if ldt:
         memory.write(memory.translate(ldt + (LDT_SEGMENT & ~7)), descriptor(*LDT_ENTRY))

@@ -73,11 +73,13 @@ class Thread:
         first = machine.processors[0]
         fields = {
             "_features": host.features,
-            "_tsc_aux": self.tsc_aux,
-            "_encrypted": self.encrypted,
             "vmcb_pa": vmcb_pa,
             "cpu": 0,
             "guest_state_loaded": False,
+            "sev_es": self.encrypted,
+            "tsc_aux": self.tsc_aux,
+            "spec_ctrl": left["SPEC_CTRL"],
+            "fred_rsp0": self.beyond.get("FRED_RSP0", 0),
         }
         self.vcpu = Vcpu(first, **fields)
 
@@ -234,7 +236,8 @@ class Machine:
 
     def _switch(self, exit_: Exit, thread: Thread, p: Processor, cpu: Cpu) -> None:
         regs = p.regs
-        cpu.cli()
+        if self.kernel.cli_first:
+            cpu.cli()
         cpu.clgi()
         names = thread.names
         host = tuple([regs[name] for name in names])
@@ -258,7 +261,7 @@ class Machine:
             self.violate(
                 "window", p, "", f"The guest {ran} between CLGI and STGI: vcpu_enter_exit has to run it once."
             )
-        if regs["RFLAGS"] & RFLAGS_IF:
+        if self.kernel.closed_at_stgi and regs["RFLAGS"] & RFLAGS_IF:
             why = (
                 "An interrupt arrived at STGI, inside the run path: IF was still set there (CLI is missing)."
             )
@@ -289,7 +292,8 @@ class Machine:
 
     def _ended_by_event(self, first: int) -> bool:
         """Whether, since step `first`, an event that waited ended the guest's run before it began."""
-        codes = [step.value for step in self.trace[first:] if step.event == "#VMEXIT"]
+        steps = self.trace[first:]
+        codes = [step.value for step in steps if step.event == "#VMEXIT" and step.operand != "type B"]
         return len(codes) == 1 and codes[0] in _ENDED
 
     def _guest(self, exit_: Exit, thread: Thread, p: Processor, vmcb_pa: int) -> int:
@@ -381,6 +385,7 @@ class Machine:
         p = self.processors[thread.cpu]
         if thread.in_period:
             self._put(thread, p)
+        self.kernel.switch_out(self, thread.task, p)
         self.current[p.index] = None
         thread.cpu = None
 

@@ -84,7 +84,9 @@ def restore(machine: Machine, kept: Snapshot) -> None:
         p.regs.update(regs)
         p.__dict__.update(rest)
         p.pending = rest["pending"][:]
-    pages = machine.memory.pages
+    pages, c_bit = machine.memory.pages, machine.memory.c_bit
+    for pa in [pa for pa in pages if c_bit and pa not in kept.pages and pa ^ c_bit in kept.pages]:
+        pages[pa ^ c_bit] = pages.pop(pa)  # a page is found at the address at which it was last looked at
     for pa, page in pages.items():
         held = kept.pages.get(pa, _ZERO)
         if page != held:

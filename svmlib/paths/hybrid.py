@@ -4,10 +4,9 @@ The full patch was not at hand; its shape is read from the replies that quote it
 """
 
 from ..instructions import Cpu
-from ..kvm.percpu import per_cpu
-from ..kvm.vcpu import Vcpu
+from ..kvm.percpu import per_cpu, phys_to_virt
+from ..kvm.vcpu import Vcpu, static_cpu_has
 from ..kvm.vmenter import reload_tss, svm_vcpu_run
-from ..memory import DIRECT_MAP
 from ..registers import MSR, REGISTERS
 
 
@@ -15,7 +14,11 @@ def vcpu_load(cpu: Cpu, vcpu: Vcpu) -> None:
     """svm_vcpu_load(): VMSAVE into this CPU's save page, then copy the GS base out of that page."""
     vcpu.host_save_area_pa = per_cpu(cpu, vcpu.cpu, "save_area_pa")
     cpu.vmsave(vcpu.host_save_area_pa)
-    vcpu.host_gs_base = cpu.load(DIRECT_MAP + vcpu.host_save_area_pa + _offset("GS.base"))
+    hostsa = phys_to_virt(cpu, vcpu.host_save_area_pa)
+    if static_cpu_has(vcpu, "X86_64"):
+        vcpu.host_gs_base = cpu.load(hostsa + _offset("GS.base"))
+    else:
+        vcpu.host_fs = cpu.load(hostsa + _offset("FS.selector"), 2)
     vcpu.host_tsc_aux = cpu.rdmsr(MSR.TSC_AUX)
 
 
@@ -31,9 +34,12 @@ def prepare_switch_to_guest(cpu: Cpu, vcpu: Vcpu) -> None:
 
 
 def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
-    """svm_vcpu_enter_exit(): GS base from the copy, and TR, before STGI."""
+    """svm_vcpu_enter_exit(): GS base (FS on 32-bit hosts) from the copy, and TR, before STGI."""
     svm_vcpu_run(cpu, vcpu)
-    cpu.wrmsr(MSR.GS_BASE, vcpu.host_gs_base)
+    if static_cpu_has(vcpu, "X86_64"):
+        cpu.wrmsr(MSR.GS_BASE, vcpu.host_gs_base)
+    else:
+        cpu.mov_to_sreg("FS", vcpu.host_fs)
     reload_tss(cpu, vcpu)
 
 

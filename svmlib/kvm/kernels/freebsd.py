@@ -31,6 +31,7 @@ class FreeBSD(Linux):
 
     name = "freebsd"
     tsc_aux = False
+    cli_first = closed_at_stgi = False
     #: set_pcb_flags() does, before it says PCB_FULL_IRET.
     notes_bases = True
     at_user = tuple(name for name in Linux.at_put if name not in UNUSED)

@@ -1,6 +1,7 @@
 """64-bit Linux: per-CPU data through GS, SWAPGS at the border to user space, stacks for NMI and #MC.
 
-The other kernels are told by what they do otherwise.  Sources: linux-entry-64, linux-switch-to.
+The other kernels are told by what they do otherwise.  A long module: one kernel, from boot to SYSRET.
+Sources: linux-entry-64, linux-switch-to.
 """
 
 from collections.abc import Callable, Mapping
@@ -96,6 +97,8 @@ class Linux:
     active_gs_at, active_gs = THREAD_GSBASE, "KernelGSBase"
     #: Whether the kernel notes the bases whenever a thread comes from user space.
     notes_bases = False
+    #: Whether it clears IF before CLGI, and whether an interrupt at STGI would come too early.
+    cli_first = closed_at_stgi = True
 
     # -- boot
 
@@ -259,6 +262,16 @@ class Linux:
         self.current(machine, task, p)
         self.load_segments(cpu, p, task)
         steps[first:] = [merged(steps[first:], "switch_to", machine.named(task))]
+        p.between = between
+
+    def switch_out(self, machine: "Machine", task: Task, p: Processor) -> None:
+        """Take `task` off `p`, for the idle thread or another: its segments are kept."""
+        cpu, steps, between = machine.cpus[p.index], machine.trace.steps, p.between
+        first, p.between = len(steps), None
+        self.save_segments(cpu, p, task.address)
+        pa = p.memory.translate(entry.own_area(machine, p) + FIELDS["current_task"].offset)
+        p.record("switch_out", memory=((pa, p.memory.write(pa, 0), bytes(8)),))
+        steps[first:] = [merged(steps[first:], "switch_out", machine.named(task))]
         p.between = between
 
     def current(self, machine: "Machine", task: Task, p: Processor) -> None:

@@ -26,6 +26,7 @@ class NetBSD(Linux):
 
     name = "netbsd"
     tsc_aux = False
+    cli_first = closed_at_stgi = False
     at_put = tuple(name for name in Linux.at_put if name not in UNUSED)
     at_user = at_put
     thread_segments: Mapping[int, tuple[int, int, int]] = MappingProxyType({})

@@ -31,6 +31,9 @@ class Xen(Linux):
 
     name = "xen"
     per_cpu = "stack"
+    closed_at_stgi = False
+    #: save_segments() does, on the switch from the PV vCPU to the HVM one.
+    notes_bases = True
     active_gs_at, active_gs = VCPU_GS_ACTIVE, "GS.base"
 
     def fields(self, p: Processor, base: int) -> dict[str, int]:
