@@ -7,7 +7,19 @@ from importlib import import_module
 from . import notebooks, release, sample
 from .commands import REFUSED
 
-COMMANDS = ("new", "roster", "release", "collect", "grade", "marks", "feedback", "export", "forget", "doctor")
+COMMANDS = (
+    "new",
+    "roster",
+    "release",
+    "collect",
+    "grade",
+    "marks",
+    "feedback",
+    "report",
+    "export",
+    "forget",
+    "doctor",
+)
 ABOUT = "Run a class: make its folder, release, collect, grade, give back."
 EPILOG = """\
 `python -m autograder COMMAND --help` shows a command's examples. `python -m autograder grade` with nothing

@@ -57,6 +57,8 @@ class Row(NamedTuple):
         """One of the words of STATUSES."""
         if self.state or self.reason:
             return self.state or "failed"
+        if not self.cells:
+            return "ungraded"
         return "awaiting" if self.awaiting else "final"
 
     @property

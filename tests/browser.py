@@ -138,7 +138,7 @@ class Visit:
 
 def _is_here(url):
     parts = urlsplit(url)
-    return parts.scheme in ("data", "blob", "about") or parts.hostname == "127.0.0.1"
+    return parts.scheme in ("data", "blob", "about", "file") or parts.hostname == "127.0.0.1"
 
 
 class Notebook:

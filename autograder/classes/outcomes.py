@@ -1,8 +1,8 @@
 """What grading said of each submission: outcomes.jsonl, a line each, the last one of a submission counts.
 
 The gradebook has the marks; here is what it has no place for: which attempt was graded, why one failed, what
-was mended, the reason of each mark, and how long it took. A line that was cut off by a crash is ignored: its
-submission is graded again.
+was mended, the reason of each mark, the bill, and how long it took. A line that was cut off by a crash is
+ignored: its submission is graded again.
 """
 
 import json
@@ -29,6 +29,8 @@ class Outcome(NamedTuple):
     reasons: Mapping[str, str] = MappingProxyType({})
     seconds: float = 0.0
     instructions: int = 0
+    #: Of each kind of exit, the ticks on the bill of the learner's path and on the reference's.
+    bills: Mapping[str, tuple[float, float]] = MappingProxyType({})
 
 
 def read(folder: Path) -> dict[tuple[str, str], Outcome]:
@@ -49,7 +51,12 @@ def read(folder: Path) -> dict[tuple[str, str], Outcome]:
 
 
 def _line(one: Outcome) -> str:
-    return json.dumps(one._asdict() | {"reasons": dict(one.reasons)}, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            one._asdict() | {"reasons": dict(one.reasons), "bills": dict(one.bills)}, ensure_ascii=False
+        )
+        + "\n"
+    )
 
 
 def append(folder: Path, outcomes: Iterable[Outcome]) -> None:
