@@ -64,7 +64,6 @@ class TestThisMachine:
         )
         if "WRGSBASE" in median:
             assert median["RDGSBASE"] < median["WRGSBASE"] < median["RDGSBASE WRGSBASE"] * 1.1
-            assert median["WRGSBASE"] == pytest.approx(median["WRFSBASE"], rel=0.3)
 
     def test_the_clock_is_one_that_processors_have(self, here):
         assert 500_000 < here.report.tsc_khz < 8_000_000
@@ -295,6 +294,14 @@ def test_numbers_of_an_emulator_or_of_a_hypervisor_are_no_prices(made_by, hyperv
             listing.as_csv(report)
 
 
+def test_an_emulator_that_hides_is_known_by_its_cpuid():
+    at_once, in_time = (
+        REPORT.replace("VMLOAD: 100 70.00 71.00 72", f"CPUID 0: 1 0.00 9.00 {t}") for t in (19, 48)
+    )
+    assert "less time than any processor needs" in parse(at_once).refused
+    assert parse(in_time).refused == ""
+
+
 def test_what_a_console_adds_is_passed_over():
     noisy = "\x1b[2J\x1b[01;01HBdsDxe: starting\r\n\x1b[0m" + REPORT.replace("\n", "\r\n")
     assert parse(noisy) == parse(REPORT)
@@ -302,7 +309,7 @@ def test_what_a_console_adds_is_passed_over():
 
 def test_under_a_hypervisor_a_cpuid_is_told_to_be_its_exit():
     text = REPORT.replace("hypervisor: none", "hypervisor: KVMKVMKVM").replace("image", "user mode")
-    report = parse(text.replace("MOV r,Sreg", "CPUID 0"))
+    report = parse(text.replace("VMRUN #VMEXIT", "CPUID 0"))
     assert "an exit to the hypervisor (KVMKVMKVM)" in listing.prices(report)["CPUID 0"].note
     assert "CPUID is an exit to it and the way back" in str(report)
 
@@ -346,6 +353,15 @@ def test_a_price_list_is_written_from_a_report_and_compare_takes_it(tmp_path, ca
     assert "price list measured-2026-03-01" in capsys.readouterr().out
 
 
+def test_a_list_that_was_measured_again_is_read_again(tmp_path):
+    file = tmp_path / "all.csv"
+    for median in ("72.00", "74.00"):
+        file.write_text(
+            listing.as_csv(parse(REPORT.replace("71.00 72.00", f"71.00 {median}"))), encoding="utf-8"
+        )
+        assert prices(str(file))["VMLOAD"].nominal == float(median)
+
+
 def test_json_has_what_the_table_has(tmp_path, capsys):
     report = tmp_path / "REPORT.TXT"
     report.write_text(REPORT, encoding="ascii")
@@ -357,8 +373,9 @@ def test_json_has_what_the_table_has(tmp_path, capsys):
     assert main(["calibrate", "--read", str(report)]) == 0
     table = capsys.readouterr().out
     assert all(event in table for event in found["events"])
-    row = next(line for line in table.splitlines() if line.startswith("VMLOAD"))
-    assert row.split()[1:6] == ["100", "71.00", "72.00", "80.00", "100.0"]
+    lines = {line.split("  ")[0]: re.split("  +", line)[1:6] for line in table.splitlines()}
+    assert lines["event"] == ["at a time", "5 %", "median", "95 %", "core cycles"]
+    assert lines["VMLOAD"] == ["100", "71.00", "72.00", "80.00", "100.0"]
 
 
 def test_other_processors_and_systems_are_refused_politely(monkeypatch, tmp_path, capsys):
@@ -430,7 +447,7 @@ def test_a_list_that_the_commands_would_not_take_is_not_left_behind(monkeypatch,
     def refuse(name):
         raise PriceError(f"{name}, line 3: wrong")
 
-    monkeypatch.setattr(cli, "price_list", lambda name: prices(name) if name == "zen3" else refuse(name))
+    monkeypatch.setattr(cli, "read_file", refuse)
     status, said = calibrate("--read", report, file, capsys=capsys)
     assert (status, said) == (1, f"{file}, line 3: wrong\n")
     assert not file.exists()

@@ -26,7 +26,6 @@ COLUMNS = ("price_list", "event", "low", "nominal", "high", "unit", "label", "so
 _MINE = "measurements.csv"
 
 
-@cache
 def prices(name: str, *, unverified: bool = False) -> PriceList:
     """Return the price list `name`, or the one in a file whose name ends in .csv, with prices.csv's columns.
 
@@ -34,7 +33,12 @@ def prices(name: str, *, unverified: bool = False) -> PriceList:
     too.
     """
     if name.endswith(".csv"):
-        return read_file(Path(name))
+        return read_file(Path(name))  # anew each time: it may have been measured again
+    return _named(name, unverified=unverified)
+
+
+@cache
+def _named(name: str, *, unverified: bool) -> PriceList:
     return _finished(name, _raw(name, unverified=unverified))
 
 

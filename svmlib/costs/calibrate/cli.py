@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..lists import prices as price_list
+from ..lists import read_file
 from ..prices import PriceError
 from . import listing
 from .building import CalibrationError, user_program, write_image
@@ -93,7 +93,7 @@ def _write(report: Report, file: Path) -> None:
         raise CalibrationError(f"{file}: a price list's name ends in .csv, by which the commands know it")
     file.write_text(listing.as_csv(report), encoding="utf-8")
     try:
-        listed = price_list(str(file))
+        listed = read_file(file)
     except PriceError:
         file.unlink()
         raise

@@ -332,7 +332,7 @@ static int prepare(void)
 	cold_page = pages(PAGE);
 	asm("sgdt %0" : "=m"(gdtr));
 	asm("sidt %0" : "=m"(idtr));
-	if (!hsave || !vmcb || !cold_page || gdtr.limit + 1 + 32 > sizeof gdt)
+	if (!hsave || !vmcb || !cold_page || gdtr.limit + 1u + 32 > sizeof gdt)
 		return 0;
 	old = (uint64_t *)gdtr.base;
 	for (int i = 0; i < (gdtr.limit + 1) / 8; i++)

@@ -7,7 +7,7 @@ from ..prices import Ticks
 from . import listing
 from .report import Report
 
-_HEAD = ("event", "at a time", "median", "5 %", "95 %", "core cycles")
+_HEAD = ("event", "at a time", "5 %", "median", "95 %", "core cycles")
 
 
 def as_text(report: Report) -> str:
@@ -16,7 +16,8 @@ def as_text(report: Report) -> str:
     base = price_list(base_name)
     body = []
     for event, found in report.events.items():
-        ticks = (f"{value:,.2f}" if found.times > 1 else f"{value:,.0f}" for value in found[2:5])
+        shown = (found.low, found.median, found.high)
+        ticks = (f"{value:,.2f}" if found.times > 1 else f"{value:,.0f}" for value in shown)
         core = f"{found.median * report.core_per_tick[1]:,.1f}"
         there = f"{Ticks(*base[event][:3])} {base[event].label}" if event in base else ""
         body.append((event, str(found.times), *ticks, core, there))
