@@ -23,8 +23,9 @@ NAMES = [
     "01_why_order_matters",
     "02_one_page_for_the_host",
     "03_back_just_in_time",
+    "06_how_much_and_how_sure",
 ]
-EXERCISES = ["01_legacy_path", "02_vmsave_vmload_path", "03_lazy_restore_path"]
+EXERCISES = ["01_legacy_path", "02_vmsave_vmload_path", "03_lazy_restore_path", "06_what_it_costs"]
 
 each_lesson = pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
 

@@ -10,7 +10,7 @@ from ..costs import Mix, MixError, PriceError, Terms, cache, lists, mix, mixes, 
 from ..costs.prices import Ticks
 from . import CAVEAT, PAIRS, PRICES, TERMS, Decision, calibration, decide
 from . import __doc__ as about
-from .text import as_json, calibration_json, calibration_text, evidence
+from .text import as_json, calibration_json, calibration_text, evidence_text
 
 _EXAMPLES = """\
 examples:
@@ -92,7 +92,7 @@ def _options() -> list[tuple[tuple[str, ...], dict[str, Any]]]:
 
 def _main(arguments: argparse.Namespace) -> int:
     if arguments.evidence:
-        print(evidence(arguments.evidence))
+        print(evidence_text(arguments.evidence))
         return 0
     if arguments.targets:
         found = calibration()

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from ..costs import Mix, PriceError
+from ..costs import Mix
+from ..costs.evidence import evidence
 from ..costs.prices import Ticks, tidy
 from ..costs.targets import EXPECTED, Calibration, as_rows
-from ..data import rows
 from . import CAVEAT, Decision
 
 if TYPE_CHECKING:
@@ -129,25 +129,8 @@ def calibration_text(found: Calibration) -> str:
     )
 
 
-def evidence(event: str) -> str:
-    """Return every row on an event, of all CPUs: prices, estimates, measurements, unverified ones."""
+def evidence_text(event: str) -> str:
+    """Return every row on an event as a table; PriceError where nothing is known."""
     head = ("event", "on", "low", "nominal", "high", "unit", "known", "how")
-    body = []
-    for table, on in (("prices", "price_list"), ("estimates", "price_list"), ("measurements", "cpu")):
-        for row in rows(table):
-            if (
-                row["event"].partition(",")[0] == event
-                or row.get("prices") == event
-                or row["event"].split(" ")[0] == event
-            ):
-                verified = "" if row.get("verified") != "no" else ", UNVERIFIED: in no list"
-                numbers = (row["low"], row["nominal"], row["high"])
-                how = row.get("note") or row.get("method") or ""
-                body.append(
-                    (row["event"], row[on], *numbers, row["unit"], row["label"] + verified, fill(how, 60))
-                )
-    if not body:
-        raise PriceError(
-            f"nothing is known of {event!r}; events are named as on a bill: VMLOAD, WRMSR, LTR, CPUID"
-        )
+    body = [(*one[:6], one.known, fill(one.how, 60)) for one in evidence(event)]
     return _table(body, head)
