@@ -454,7 +454,7 @@ class Machine:
         p = cpu._processor
         if self.violation or p.shutdown:
             raise p.shutdown or Broken
-        if name == "vcpu_enter_exit":
+        if name in ("vcpu_enter_exit", "on_user_return"):  # GIF is clear in one, IF in the other
             return
         if not p.gif:
             self.violate("flags", p, "", f"GIF is clear after {name}: no NMI and no interrupt can arrive.")
