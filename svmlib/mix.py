@@ -254,10 +254,15 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.exits < 0:
         raise RecordingError(f"--exits {arguments.exits}: write 0 or more")
     try:
-        with tqdm(total=len(paths()), desc="replayed", unit="path", disable=None, leave=False) as bar:
-            costs = prices(arguments.prices)
+        with tqdm(total=len(paths()), desc="reading", unit="path", disable=None, leave=False) as bar:
+
+            def progress(done: int) -> None:
+                bar.set_description("replayed", refresh=False)
+                bar.update(done)
+
             terms = PLAIN._replace(cache=cache.usual() if arguments.cold else None)
-            found = answer(arguments.file, arguments.share, costs, arguments.exits, terms, bar.update)
+            costs = prices(arguments.prices)
+            found = answer(arguments.file, arguments.share, costs, arguments.exits, terms, progress)
     except OSError as error:
         raise RecordingError(f"{error.filename}: {error.strerror}") from None
     print(json.dumps(as_json(found), ensure_ascii=False, indent=2) if arguments.json else found)

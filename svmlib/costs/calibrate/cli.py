@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     except (CalibrationError, PriceError) as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise  # who reads our output has seen enough: no mistake of a file's
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 1
