@@ -14,9 +14,12 @@ EFER_LME = 1 << 8
 EFER_LMA = 1 << 10
 EFER_SVME = 1 << 12
 CR0_PE = 1 << 0
+#: Reads as one.
+CR0_ET = 1 << 4
 CR0_NW = 1 << 29
 CR0_CD = 1 << 30
 CR0_PG = 1 << 31
+CR4_TSD = 1 << 2
 CR4_PAE = 1 << 5
 CR4_LA57 = 1 << 12
 CR4_FSGSBASE = 1 << 16

@@ -11,7 +11,7 @@ from svmlib.trace import Trace
 from svmlib.vmcb import Vmcb
 
 SVME, LME, LMA = 1 << 12, 1 << 8, 1 << 10
-PE, PG, PAE, FSGSBASE = 1 << 0, 1 << 31, 1 << 5, 1 << 16
+PE, ET, PG, PAE, FSGSBASE = 1 << 0, 1 << 4, 1 << 31, 1 << 5, 1 << 16
 #: Where the tests keep things.
 VMCB, PAGE, GDT, LDT, TSS = 0x10000, 0x20000, 0x30000, 0x31000, 0x32000
 
@@ -37,7 +37,7 @@ def processor(**registers: int) -> Processor:
     p.regs.update(
         {
             "EFER": SVME | LME | LMA | 1,
-            "CR0": PG | PE,
+            "CR0": PG | PE | ET,
             "CR4": PAE | FSGSBASE,
             "RFLAGS": 2,
             "GDTR.base": DIRECT_MAP + GDT,
@@ -71,7 +71,7 @@ def legal_vmcb(p: Processor, **fields: int) -> Vmcb:
         "ASID": 1,
         "INTERCEPT_WORD4": INTERCEPT_VMRUN,
         "EFER": SVME | LME | LMA,
-        "CR0": PG | PE,
+        "CR0": PG | PE | ET,
         "CR4": PAE,
         "CS.attrib": 0xA9B,
     }

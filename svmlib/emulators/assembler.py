@@ -18,7 +18,8 @@ REGISTERS = {
 }
 SEGMENTS = {name: n for n, name in enumerate(("es", "cs", "ss", "ds", "fs", "gs"))}
 
-#: Instructions without operands of their own; VMRUN, VMLOAD and VMSAVE take their address from rAX.
+#: Instructions without operands of their own; VMRUN, VMLOAD and VMSAVE take their address from rAX,
+#: INVLPGA its from rAX and ECX.
 PLAIN = {
     "vmrun": b"\x0f\x01\xd8",
     "vmmcall": b"\x0f\x01\xd9",
@@ -26,7 +27,11 @@ PLAIN = {
     "vmsave": b"\x0f\x01\xdb",
     "stgi": b"\x0f\x01\xdc",
     "clgi": b"\x0f\x01\xdd",
+    "invlpga": b"\x0f\x01\xdf",
     "swapgs": b"\x0f\x01\xf8",
+    "rdtscp": b"\x0f\x01\xf9",
+    "syscall": b"\x0f\x05",
+    "sysretq": b"\x48\x0f\x07",
     "rdmsr": b"\x0f\x32",
     "wrmsr": b"\x0f\x30",
     "cli": b"\xfa",
@@ -50,6 +55,7 @@ _UNARY = {
     "rdgsbase": (b"\xf3", b"\x0f\xae", 1),
     "wrfsbase": (b"\xf3", b"\x0f\xae", 2),
     "wrgsbase": (b"\xf3", b"\x0f\xae", 3),
+    "rdpid": (b"\xf3", b"\x0f\xc7", 7),
     "sldt": (b"", b"\x0f\x00", 0),
     "str": (b"", b"\x0f\x00", 1),
     "lldt": (b"", b"\x0f\x00", 2),
@@ -57,7 +63,7 @@ _UNARY = {
 }
 _ARITHMETIC = {"add": 0, "or": 1, "and": 4, "sub": 5, "xor": 6, "cmp": 7}
 _TABLES = {"sgdt": 0, "sidt": 1, "lgdt": 2, "lidt": 3}
-_CONDITIONS = {"e": 4, "ne": 5}
+_CONDITIONS = {"e": 4, "ne": 5, "be": 6}
 
 
 class Mem(NamedTuple):
@@ -154,8 +160,8 @@ class Assembler:
             self.code += source.to_bytes(4, "little")
 
     def shift(self, name: str, to: str, count: int) -> None:
-        """Append SHL or SHR by `count`."""
-        self._modrm(b"\xc1", {"shl": 4, "shr": 5}[name], REGISTERS[to][1], REGISTERS[to][0])
+        """Append SHL, SHR or SAR by `count`."""
+        self._modrm(b"\xc1", {"shl": 4, "shr": 5, "sar": 7}[name], REGISTERS[to][1], REGISTERS[to][0])
         self.code.append(count)
 
     def test(self, register: str, bits: int) -> None:

@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 from .. import profiles
 from ..faults import Fault
 from ..instructions import legality
+from ..instructions.intercepts import EXITCODES, intercept
 from ..instructions.legality import illegal
-from ..instructions.msr import require_ring0
-from ..instructions.svm import VMRUN_SET
+from ..instructions.msr import permission, require_ring0
+from ..instructions.svm import NESTED_PAGING, VMRUN_SET
 from ..memory import canonical, is_canonical
-from ..processor import CR0_CD, CR0_NW, CR4_FSGSBASE, CR4_PAE
-from ..registers import BY_MSR, MSR
+from ..processor import CR0_CD, CR0_ET, CR0_NW, CR4_FSGSBASE, CR4_PAE
+from ..profiles import Switches
+from ..registers import BY_MSR, MSR, REGISTERS
 from ..vmcb import CONTROL, Vmcb
 from . import layout as at
 from .programs import Program
@@ -43,13 +45,19 @@ class Deviation(NamedTuple):
 _BEYOND = 0x1234_8000_0000_0000
 _MASK64 = (1 << 64) - 1
 _EXIT = CONTROL["EXITCODE"][0]
+_PAT = slice(REGISTERS["PAT"].vmcb, (REGISTERS["PAT"].vmcb or 0) + 8)
+#: What Bochs writes of the control area: V_TPR and V_IRQ, the shadow, EXITCODE to EXITINTINFO, half of EVENTINJ.
+_WRITTEN = ((0x60, 0x62), (0x68, 0x69), (0x70, 0x8C), (0xA8, 0xAC))
+_EARLY_CHECKS = frozenset(
+    ("intercept", "asid", "cr0_high", "cr0_nw", "cr3_reserved", "cr4_high", "cr4_reserved", "msrpm", "iopm")
+)
 
 
 def _raw_address(p: Machine, go_on: Function, msr: int, value: int) -> None:
     row = BY_MSR.get(msr)
-    if row is None or row.write != "canonical" or p.regs["CPL"]:
-        go_on(p, msr, value)
-    else:
+    raw = row is not None and row.write == "canonical"
+    go_on(p, msr, 0 if raw else value)
+    if row is not None and raw:
         p.regs[row.name] = value
 
 
@@ -75,6 +83,8 @@ def _all_64_bits(p: Machine, go_on: Function, msr: int, value: int) -> None:
 def _unknown_msr(p: Machine, go_on: Function, msr: int, *value: int) -> int | None:
     if msr not in BY_MSR:
         require_ring0(p, "an MSR")
+        if p.intercepts:
+            permission(p, msr, len(value))
         return 0
     result: int | None = go_on(p, msr, *value)
     return result
@@ -98,6 +108,7 @@ def _ltr_null(p: Machine, go_on: Function, selector: int) -> None:
     if selector & 0xFFFC or p.regs["CPL"]:
         go_on(p, selector)
     else:
+        intercept(p, "LTR")
         p.regs.update({"TR.selector": selector & 3, "TR.attrib": 0, "TR.limit": 0, "TR.base": 0})
 
 
@@ -108,19 +119,20 @@ def _lldt_null(p: Machine, go_on: Function, selector: int) -> None:
         p.regs["LDTR.attrib"] = attrib
 
 
-def _null_stays(p: Machine, go_on: Function) -> None:
+def _null_stays(p: Machine, go_on: Function, *operands: int) -> Any:
     regs = p.regs
     null = [name for name in ("FS", "GS") if regs[f"{name}.selector"] < 4]
     kept = {f"{name}.{part}": regs[f"{name}.{part}"] for name in null for part in ("selector", "attrib")}
-    go_on(p)
+    result = go_on(p, *operands)
     regs.update(kept)
+    return result
 
 
-def _absent_ldt(p: Machine, go_on: Function, segment: str, selector: int) -> None:
+def _absent_ldt(p: Machine, go_on: Function, *operands: Any) -> Any:
     attrib = p.regs["LDTR.attrib"]
     p.regs["LDTR.attrib"] = attrib | 0x80
     try:
-        go_on(p, segment, selector)
+        return go_on(p, *operands)
     finally:
         p.regs["LDTR.attrib"] = attrib
 
@@ -132,6 +144,54 @@ def _whole_access(p: Machine, go_on: Function, address: int, *rest: int) -> int 
         if fault.address is not None and not is_canonical(fault.address + rest[-1] - 1 & _MASK64):
             raise Fault("#GP", "the last byte's address is not canonical", 0) from None
         raise
+    return result
+
+
+def _any_cr0(p: Machine, go_on: Function, number: int, value: int) -> None:
+    if number == 8:
+        value &= 0xF
+    nw_alone = number == 0 and value & (CR0_NW | CR0_CD) == CR0_NW
+    if number == 0:
+        value &= 0xFFFF_FFFF
+    go_on(p, number, value | CR0_CD if nw_alone else value)
+    if number == 0:
+        p.regs["CR0"] = value | 1 << 4
+
+
+def _all_debug_bits(p: Machine, go_on: Function, number: int, value: int) -> None:
+    go_on(p, number, value)
+    if number > 3:
+        p.regs[f"DR{number}"] |= value & 0xFFFF_FFFF
+
+
+def _any_null_stack(p: Machine, go_on: Function, segment: str, selector: int) -> None:
+    go_on(p, segment, 0 if segment == "SS" and 0 < selector < 4 and not p.regs["CPL"] else selector)
+    if segment == "SS" and selector < 4:
+        p.regs["SS.selector"] = selector
+
+
+def _any_table(name: str) -> Rule:
+    def rule(p: Machine, go_on: Function, limit: int, base: int) -> int:
+        held = p.regs[f"{name}.limit"], p.regs[f"{name}.base"]
+        if is_canonical(base):
+            result: int = go_on(p, limit, base)
+            return result
+        go_on(p, *held)
+        return limit << 48 ^ base
+
+    return rule
+
+
+def _syscall_clears_df(p: Machine, go_on: Function) -> int:
+    result: int = go_on(p)
+    return result & ~(1 << 10 + 32)
+
+
+def _iret_marks_nothing(p: Machine, go_on: Function, cs: int, ss: int) -> int:
+    tables = p.memory.pages[at.TABLES]
+    before = bytes(tables)
+    result: int = go_on(p, cs, ss)
+    tables[:] = before
     return result
 
 
@@ -149,6 +209,12 @@ def _raw_system_base(p: Machine, go_on: Function, selector: int) -> None:
         p.memory.write(place, high, 4)
     name = "TR.base" if selector < 0xB8 else "LDTR.base"
     p.regs[name] |= high << 32
+
+
+def _any_pat(p: Machine, go_on: Function, msr: int, value: int) -> None:
+    go_on(p, msr, 0 if msr == MSR.PAT else value)
+    if msr == MSR.PAT:
+        p.regs["PAT"] = value
 
 
 def _any_hsave(p: Machine, go_on: Function, msr: int, value: int) -> None:
@@ -169,25 +235,93 @@ def _host_stored(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
     if _refused(p, pa):
         vmcb = Vmcb(p.memory, pa)
         stored = dict(zip(VMRUN_SET.names, VMRUN_SET.read(VMRUN_SET.image(vmcb.page)), strict=True))
-        VMRUN_SET.write(vmcb.page, VMRUN_SET.values(p.regs))
-        # EFER is loaded by the time these two are looked at, the last of all.
-        rest = stored | {"CR4": stored["CR4"] | CR4_PAE, "CR0": stored["CR0"] & ~CR0_NW}
-        if not illegal(legality.Vmcb(rest, legality.control(vmcb.page)), p.options):
-            vmcb["EFER"] = stored["EFER"]
+        control = legality.control(vmcb.page)
+        loaded = legality.Vmcb(stored, control._replace(eventinj=0))
+        if not illegal(loaded, p.options):  # EVENTINJ is looked at when all of the guest is loaded
+            bases = {name: canonical(stored[name]) for name in stored if name.endswith(".base")}
+            held = stored | bases | {"CR0": stored["CR0"] | CR0_ET, "DR7": stored["DR7"] | at.DR7}
+            held["CR2"] = p.regs["CR2"]
+            p.regs["DR6"] = stored["DR6"]
+        else:
+            held = p.regs | {"DR6": p.host_dr[0], "DR7": p.host_dr[1]}
+            vmcb["INT_STATE"] &= ~0xFF
+            # EFER is loaded by the time these two are looked at, the last of all.
+            rest = stored | {"CR4": stored["CR4"] | CR4_PAE, "CR0": stored["CR0"] & ~CR0_NW}
+            if not illegal(legality.Vmcb(rest, control), p.options):
+                held["EFER"] = stored["EFER"]
+        VMRUN_SET.write(vmcb.page, VMRUN_SET.values(held))
+        vmcb["EVENTINJ"] &= ~legality.EVENTINJ_VALID
     return code
+
+
+#: Checks that QEMU makes before it has loaded anything of the guest.
+_EARLY = Switches(
+    **{
+        name: name.removeprefix("vmrun_checks_") in _EARLY_CHECKS or name == "vmrun_maps_always"
+        for name in profiles.profile().__dict__
+    }
+)
 
 
 def _loaded_then_refused(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
     code: int = go_on(p, pa, guest)
     if _refused(p, pa):
         vmcb = Vmcb(p.memory, pa)
-        cr0, cr4 = vmcb["CR0"], vmcb["CR4"]
-        early = not vmcb["INTERCEPT_WORD4"] & 1 or not vmcb["ASID"]
-        if early or (cr0 | cr4) >> 32 or (cr0 & CR0_NW and not cr0 & CR0_CD):
+        values = dict(zip(VMRUN_SET.names, VMRUN_SET.read(VMRUN_SET.image(vmcb.page)), strict=True))
+        pat = vmcb["PAT"]
+        if illegal(legality.Vmcb(values, legality.control(vmcb.page)), _EARLY):
             VMRUN_SET.write(vmcb.page, VMRUN_SET.values(p.regs))
+            vmcb["INT_CTL"] = 0
+            vmcb["PAT"] = pat
         else:
             p.regs["CR2"] = vmcb["CR2"]
+            vmcb["CR0"] |= CR0_ET
+        vmcb["INT_STATE"] &= ~0xFFFF_FFFF
+        vmcb["EXITINTINFO"], vmcb["EVENTINJ"] = vmcb["EVENTINJ"], 0
     return code
+
+
+def _own_pat(p: Machine, go_on: Function) -> None:
+    p.regs["PAT"] = p.kept["PAT"]
+    go_on(p)
+
+
+def _pat_stays(p: Machine, go_on: Function) -> None:
+    go_on(p)
+    p.kept["PAT"] = p.regs["PAT"]
+
+
+def _pat_untouched(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
+    p.kept["PAT"] = p.regs["PAT"]
+    stored = p.memory.page(pa)[_PAT] if not pa % 0x1000 and pa < p.memory.size else b""
+    code: int = go_on(p, pa, guest)
+    p.regs["PAT"] = p.kept["PAT"]
+    p.memory.page(pa)[_PAT] = stored
+    return code
+
+
+def _always_set(name: str, bit: int) -> Rule:
+    """VMRUN loads a register with a bit that cannot be clear."""
+
+    def rule(p: Machine, go_on: Function) -> None:
+        p.regs[name] |= bit
+        go_on(p)
+
+    return rule
+
+
+def _never_intercepted(name: str) -> Rule:
+    bit = 1 << EXITCODES[name]
+
+    def rule(p: Machine, go_on: Function, *operands: Any) -> Any:
+        intercepts = p.intercepts
+        p.intercepts &= ~bit
+        try:
+            return go_on(p, *operands)
+        finally:
+            p.intercepts = intercepts
+
+    return rule
 
 
 def _vmcb_moves(p: Machine, go_on: Function, pa: int) -> None:
@@ -211,9 +345,13 @@ def _exit_elsewhere(p: Machine, go_on: Function, pa: int, guest: Program) -> int
     if p.kept["before"] and p.kept["VMCB"] != pa:
         page, other = p.memory.page(pa), p.memory.page(p.kept["VMCB"])
         values = VMRUN_SET.read(VMRUN_SET.image(page))
-        page[:] = p.kept["before"]
+        pat = other[_PAT]
         VMRUN_SET.write(other, values)
-        other[_EXIT : _EXIT + 8] = code.to_bytes(8, "little")
+        if not Vmcb(p.memory, pa)["MISC_CTL"] & NESTED_PAGING:
+            other[_PAT] = pat
+        for start, end in _WRITTEN:
+            other[start:end] = page[start:end]
+        page[:] = p.kept["before"]
     return exitcode(p)
 
 
@@ -254,6 +392,7 @@ DEVIATIONS = (
         {"rdmsr": _unknown_msr, "wrmsr": _unknown_msr},
         [("rdmsr", 0xC000_0105), ("wrmsr", 0xC000_0105, 5)],
     ),
+    Deviation("pat-types", "qemu72", {"wrmsr": _any_pat}, [("wrmsr", MSR.PAT, 2)]),
     Deviation("efer-reserved", "qemu72", {"wrmsr": _efer_bits}, [("wrmsr", MSR.EFER, at.EFER | 1 << 20)]),
     Deviation(
         "wrbase-canonical",
@@ -284,13 +423,34 @@ DEVIATIONS = (
         [("lldt", 0xB8), ("ltr", 0xA8)],
     ),
     Deviation("lldt-null", "qemu72", {"lldt": _lldt_null}, [("lldt", 0)]),
-    Deviation("iret-null", "qemu72", {"iret": _null_stays}, [("mov_to_sreg", "GS", 3), ("user", "cli")]),
+    Deviation("iret-null", "qemu72", {"iret to ring 3": _null_stays, "iret": _null_stays}, [("mov_to_sreg", "GS", 3), ("user", "cli")]),
     Deviation(
         "ldt-not-present",
         "qemu72",
-        {"mov_to_sreg": _absent_ldt},
+        {"mov_to_sreg": _absent_ldt, "iret": _absent_ldt},
         [_field(at.SPARE, 0x474, 0x17, 4), _LOAD, ("mov_to_sreg", "FS", 0x0C)],
     ),
+    Deviation(
+        "cr-reserved",
+        "qemu72",
+        {"mov_to_cr": _any_cr0},
+        [("mov_to_cr", 0, at.CR0 | 1 << 29), ("mov_to_cr", 0, at.CR0 | 1 << 32), ("mov_to_cr", 8, 0x15)],
+    ),
+    Deviation(
+        "dr-reserved",
+        "qemu72",
+        {"mov_to_dr": _all_debug_bits},
+        [("mov_to_dr", 6, 0x1000), ("mov_to_dr", 7, 0xD000)],
+    ),
+    Deviation("ss-null", "qemu72", {"mov_to_sreg": _any_null_stack}, [("mov_to_sreg", "SS", 3)]),
+    Deviation(
+        "table-canonical",
+        "qemu72",
+        {"lgdt": _any_table("GDTR"), "lidt": _any_table("IDTR")},
+        [("lgdt", 0xD7, _BEYOND), ("lidt", 0xFFF, _BEYOND)],
+    ),
+    Deviation("syscall-df", "qemu72", {"syscall": _syscall_clears_df}, [("wrmsr", MSR.SFMASK, 0), ("syscall",)]),
+    Deviation("iret-accessed", "qemu72", {"iret": _iret_marks_nothing}, [("iret", 0x1B, 0x93)]),
     Deviation(
         "canonical-end",
         "bochs27",
@@ -328,6 +488,90 @@ DEVIATIONS = (
         "bochs27",
         {"vmrun": _host_stored},
         [_field(at.VMCB, 0x58, 0, 4), _field(at.VMCB, 0x640, 5), ("vmrun", at.VMCB, [])],
+    ),
+    Deviation(
+        "vmrun-pat",
+        "qemu72",
+        {"entered": _own_pat, "leaving": _pat_stays, "vmrun": _pat_untouched},
+        [_field(at.VMCB, 0x668, 0x0106_0504_0701_0006), ("vmrun", at.VMCB, [("rdmsr", MSR.PAT)])],
+    ),
+    Deviation(
+        "vmrun-dr7",
+        "bochs27",
+        {"entered": _always_set("DR7", at.DR7)},
+        [_field(at.VMCB, 0x560, 0), ("vmrun", at.VMCB, [])],
+    ),
+    Deviation(
+        "rdtscp-intercept",
+        "qemu72",
+        {"rdtscp": _never_intercepted("RDTSCP")},
+        [_field(at.VMCB, 0x10, 0x83, 4), ("vmrun", at.VMCB, [("rdtscp",)])],
+    ),
+    Deviation(
+        "vmrun-maps",
+        "qemu72",
+        {},
+        [_field(at.VMCB, 0x48, 1 << 40), ("vmrun", at.VMCB, [])],
+        ("vmrun_maps_always",),
+    ),
+    Deviation(
+        "vmrun-maps",
+        "bochs27",
+        {},
+        [_field(at.VMCB, 0x48, 1 << 40), ("vmrun", at.VMCB, [])],
+        ("vmrun_maps_start", "vmrun_checks_msrpm", "vmrun_checks_iopm"),
+    ),
+    *(
+        Deviation(
+            "vmrun-bases",
+            engine,
+            {},
+            [_field(at.VMCB, 0x408, 1 << 47), ("vmrun", at.VMCB, [])],
+            ("vmrun_extends_bases",),
+        )
+        for engine in ("qemu72", "bochs27")
+    ),
+    Deviation(
+        "intr-masking",
+        "bochs27",
+        {},
+        [("sti",), ("clgi",), ("intr",), _field(at.VMCB, 0x60, 1 << 24, 4), ("vmrun", at.VMCB, [])],
+        ("masking_leaves_if",),
+    ),
+    Deviation(
+        "cr-order",
+        "bochs27",
+        {},
+        [_field(at.VMCB, 0, 1 << 16, 4), ("vmrun", at.VMCB, [("mov_to_cr", 0, at.CR0 | 1 << 32)])],
+        ("cr_value_before_intercept",),
+    ),
+    Deviation(
+        "address-order",
+        "bochs27",
+        {},
+        [_field(at.VMCB, 0x10, 7, 4), ("vmrun", at.VMCB, [("vmload", at.SPARE + 1)])],
+        ("address_after_intercept",),
+    ),
+    Deviation(
+        "vmload-nested",
+        "qemu72",
+        {},
+        [_field(at.VMCB, 0x90, 0), ("vmrun", at.VMCB, [("vmload", at.SPARE)])],
+        ("vmload_wants_nested",),
+    ),
+    Deviation(
+        "vmrun-pat-types",
+        "qemu72",
+        {},
+        [_field(at.VMCB, 0x668, 2), ("vmrun", at.VMCB, [])],
+        ("vmrun_checks_pat",),
+    ),
+    Deviation(
+        "vmrun-cr3",
+        "bochs27",
+        {},
+        [_field(at.VMCB, 0x550, at.PML4 | 1 << 63), ("vmrun", at.VMCB, [])],
+        ("vmrun_checks_cr3_reserved",),
     ),
     Deviation("vmrun-cr2", "bochs27", {}, [("vmrun", at.VMCB, [])], ("vmrun_leaves_cr2",)),
     Deviation(

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
+from ..faults import AddressError
 from . import bochs, qemu
 from .deviations import profile
 from .generator import Generator
@@ -73,12 +74,24 @@ def compare(engine: Engine, programs: Sequence[Program], behaviour: Profile | No
 def shrink(engine: Engine, finding: Finding, behaviour: Profile | None = None) -> Finding:
     """Leave operations out as long as what remains still differs; each round of attempts is one boot."""
     for _ in range(_ROUNDS_OF_SHRINKING):
-        attempts = sorted(_shorter(finding.program), key=length)
-        left = compare(engine, attempts, behaviour) if attempts else []
+        attempts = sorted((p for p in _shorter(finding.program) if _runs(p, behaviour, engine)), key=length)
+        try:
+            left = compare(engine, attempts, behaviour) if attempts else []
+        except EmulatorError:  # what remains of a program can be one that no emulator survives
+            break
         if not left:
             break
         finding = left[0]
     return finding
+
+
+def _runs(program: Program, behaviour: Profile | None, engine: Engine) -> bool:
+    """Whether the model has the memory that the program looks at; a part of a program can be a wild one."""
+    try:
+        run_on_model(program, behaviour or profile(engine.PROFILE))
+    except AddressError:
+        return False
+    return True
 
 
 def _shorter(program: Program) -> Iterable[Program]:

@@ -12,7 +12,8 @@ RAM = 64 << 20
 #: The image is copied from ROM to this place; everything up to PROGRAMS has a fixed place in it.
 IMAGE = 0x20_0000
 PML4, PDPT, DIRECTORY, PDPT_HIGH, DIRECTORY_HIGH = (IMAGE + page * 0x1000 for page in range(5))
-TABLES = IMAGE + 0x5000
+#: GDT and LDT, a second GDT and LDT to load instead, and both as they were at the start.
+TABLES, TABLES_OTHER, TABLES_FRESH = (IMAGE + 0x5000 + part for part in (0, 0x400, 0x800))
 IDT = IMAGE + 0x6000
 TSS, TSS_OTHER = IMAGE + 0x7000, IMAGE + 0x7100
 FRESH = IMAGE + 0x8000
@@ -23,12 +24,22 @@ STACK, GUEST_STACK, FAULT_STACK, USER_STACK = (IMAGE + 0x1_6000 + 0x400 * n for 
 CODE = IMAGE + 0x1_8000
 #: The nested page table's root: guest-physical addresses are the machine's, up to the end of RAM.
 NESTED_PML4 = IMAGE + 0x1_B000
-PROGRAMS = IMAGE + 0x1_C000
+NESTED_PDPT = IMAGE + 0x1_C000
+#: A second IDT, the same as the first.
+IDT_OTHER = IMAGE + 0x1_D000
+PROGRAMS = IMAGE + 0x1_E000
 #: Where the log begins; the first 16 bytes tell that the run came to its end.
 LOG = 0x80_0000
 
+#: The permission maps of a fresh VMCB, in RAM that nothing else uses; no bit is set at the start.
+MSRPM, IOPM = 0x1F_0000, 0x1F_4000
+#: Where MSRPM has the bits of the MSRs that programs use: (first byte, one past the last).
+MSRPM_PARTS = ((0x058, 0x060), (0x098, 0x0A0), (0x820, 0x848), (0x1040, 0x1048))
+
 #: The parts of a pool page that are reset and looked at: control area, save area.
 CONTROL_BYTES = 0x100
+#: What is looked at of the control area: INT_CTL to EXITINTINFO, EVENTINJ.
+CONTROL_PARTS = ((0x60, 0x90), (0xA8, 0xB0))
 SAVE_AREA, SAVE_END = 0x400, 0x680
 
 LOCAL_APIC = 0xFEE0_0000
@@ -84,6 +95,10 @@ DESCRIPTORS = (
 GDT_LIMIT = 0xD7
 LDT_DESCRIPTORS = _single(0x093, 0xFFF, 0x1111_1111) + _single(0xCF3, _FLAT, 0x2222_2222) + _single(0x013, 1)
 TABLES_BYTES = 0x218
+#: Bytes of the second GDT that are looked at.
+OTHER_BYTES = GDT_LIMIT + 1
+#: Where the runtime wants SYSCALL to go.
+SYSCALL_ENTRY = linear(CODE) + 0x58
 IDT_LIMIT = 0x82 * 16 - 1
 
 CR0, CR4, EFER, EFER_WRITTEN = 0x8001_0033, 0x1_0220, 0x1D01, 0x1901
@@ -123,7 +138,7 @@ REGISTERS_AT_START: dict[str, int] = (
         "DR7": DR7,
         "RFLAGS": 2,
         "STAR": 0x0023_0010_0000_0000,
-        "LSTAR": linear(CODE) + 0x111,
+        "LSTAR": SYSCALL_ENTRY,
         "CSTAR": linear(CODE) + 0x222,
         "SFMASK": 0x4_7700,
         "KernelGSBase": 0x7F00_2222_0000,
@@ -156,16 +171,16 @@ GUEST_AT_START = {
     if REGISTERS[name].carrier == "VMRUN" and REGISTERS[name].vmcb is not None
 } | {"CR2": 0x5A5_A000}
 
-#: Nested paging, because on QEMU
-#: VMSAVE and VMLOAD in a guest without nested paging exit although nobody intercepts them.
-_CONTROL = {"INTERCEPT_WORD4": 0b11, "ASID": 1, "MISC_CTL": 1}
-_NESTED_CR3 = slice(0xB0, 0xB8)
-
-
-def _vmcb() -> bytes:
-    image = bytearray(page(GUEST_AT_START, _CONTROL))
-    image[_NESTED_CR3] = NESTED_PML4.to_bytes(8, "little")
-    return bytes(image)
+#: VMRUN and VMMCALL intercepted.  Nested paging, because on QEMU VMSAVE and VMLOAD in a guest without it exit
+#: although nobody intercepts them.
+_CONTROL = {
+    "INTERCEPT_WORD4": 0b11,
+    "IOPM_BASE": IOPM,
+    "MSRPM_BASE": MSRPM,
+    "ASID": 1,
+    "MISC_CTL": 1,
+    "NESTED_CR3": NESTED_PML4,
+}
 
 
 #: The pool at the start, by page.
@@ -173,14 +188,14 @@ FRESH_PAGES = {
     HOST: bytes(0x1000),
     GUEST: bytes(0x1000),
     SPARE: bytes(0x1000),
-    VMCB: _vmcb(),
+    VMCB: page(GUEST_AT_START, _CONTROL),
 }
 
 
 def tables() -> bytes:
-    """The page that holds the GDT and, from 0x200 on, the LDT."""
-    image = bytearray(0x1000)
+    """The page of TABLES, TABLES_OTHER and TABLES_FRESH: each a GDT and, 0x200 bytes on, an LDT."""
+    part = bytearray(0x400)
     for selector, _, entry in DESCRIPTORS:
-        image[selector : selector + len(entry)] = entry
-    image[0x200 : 0x200 + len(LDT_DESCRIPTORS)] = LDT_DESCRIPTORS
-    return bytes(image)
+        part[selector : selector + len(entry)] = entry
+    part[0x200 : 0x200 + len(LDT_DESCRIPTORS)] = LDT_DESCRIPTORS
+    return bytes(part) * 3 + bytes(0x400)

@@ -9,7 +9,7 @@ from ..vmcb import CONTROL
 from . import layout as at
 from .programs import Operation, Program, flat
 from .rom import Batch
-from .runtime import DONE, STATE_BYTES
+from .runtime import DONE, INTR_MARK, NMI_MARK, STATE_BYTES, STATE_MSRS, STATE_REGISTERS
 
 
 class EmulatorError(RuntimeError):
@@ -19,11 +19,12 @@ class EmulatorError(RuntimeError):
 #: vector + 1 or 0, error code, result: as logged for each operation.
 ENTRY = Struct("<IIQ")
 
-#: The words that the state begins with.
+#: The words that the state begins with; WAITING is 1 for an interrupt that was not taken, 1 << 32 for an NMI.
 WORDS = (
-    *("RFLAGS", "CR0", "CR2", "CR3", "CR4", "DR6", "DR7"),
-    *("CS.selector", "SS.selector", "DS.selector", "ES.selector"),
-    *("EFER", "TSC_AUX", "VM_HSAVE_PA", "GIF"),
+    "RFLAGS",
+    *(name + ".selector" if name[1:] == "S" else name for name in STATE_REGISTERS),
+    *STATE_MSRS,
+    *("GIF", "WAITING"),
 )
 PAGES = dict(zip(("HOST", "GUEST", "SPARE", "VMCB"), at.POOL, strict=True))
 
@@ -35,7 +36,8 @@ class Outcome(NamedTuple):
 
     state: bytes
     entries: bytes
-    #: The operations that were executed, where it is known: not those of a guest whose VMRUN was refused.
+    #: The operations that were executed, where it is known: not those that a guest did not come to; EVENTINJ
+    #: where VMRUN injected an exception.
     done: Program = ()
 
 
@@ -70,12 +72,18 @@ def fields() -> dict[str, tuple[int, int]]:
         places |= _save_area("", place, start, end)
         place += end - start
     for page in PAGES:
-        bits = CONTROL["EXITCODE"][1]
-        places[f"{page}[EXITCODE]"] = (place, bits // 8)
-        place += 8
+        for start, end in at.CONTROL_PARTS:
+            places |= {
+                f"{page}[{name}]": (place + offset - start, bits // 8)
+                for name, (offset, bits) in CONTROL.items()
+                if start <= offset < end
+            }
+            place += end - start
         places |= _save_area(page, place, at.SAVE_AREA, at.SAVE_END)
         place += at.SAVE_END - at.SAVE_AREA
-    places |= {f"GDT+{n:#x}": (place + n, 8) for n in range(0, at.TABLES_BYTES, 8)}
+    for name, size in (("GDT", at.TABLES_BYTES), ("second GDT", at.OTHER_BYTES)):
+        places |= {f"{name}+{n:#x}": (place + n, 8) for n in range(0, size, 8)}
+        place += size
     return places
 
 
@@ -100,8 +108,17 @@ for _page in PAGES:
         f"{_page}[RSP]": (0, "as RIP"),
         f"{_page}[RAX]": (0, "a scratch register of the runtime"),
     }
-#: What is compared of a segment register that is not present: the selector, the base, and that it is not.
+#: Fields that mean nothing while their bit 31 is clear.
+_EVENTS = frozenset(f"{page}[{name}]" for page in PAGES for name in ("EXITINTINFO", "EVENTINJ"))
+_VALID = 1 << 31
+#: After a refusal it is what an earlier guest left in the processor.
+_V_TPR = 0xF
+#: What is compared of a segment register that is not present: the selector, the base, and that it is not; of a
+#: null SS, which IRET makes present on QEMU, selector and base.
 _PRESENT = 0x80
+
+
+_SEGMENTS = tuple(name for name in fields() if name.rstrip("]").endswith(".attrib"))
 
 
 @cache
@@ -119,15 +136,21 @@ def decode(state: bytes) -> dict[str, int]:
         name: int.from_bytes(state[place : place + size], "little") & MASKS.get(name, (-1, ""))[0]
         for name, (place, size) in fields().items()
     }
-    for name, value in values.items():
-        if name.rstrip("]").endswith(".attrib") and not value & _PRESENT:
+    for name in _SEGMENTS:
+        if not values[name] & _PRESENT:
+            stem = name.rstrip("]").removesuffix("attrib")
+            for part in ("attrib", "limit", "base"):
+                whole = stem + part + name[len(stem) + len("attrib") :]
+                if part != "base" or "LDTR" in name:
+                    values[whole] = 0
+    for name in _EVENTS:
+        if not values[name] & _VALID:
             values[name] = 0
-            limit = name.replace("attrib", "limit")
-            if limit in values:
-                values[limit] = 0
-            base = name.replace("attrib", "base")
-            if "LDTR" in name:
-                values[base] = 0
+    for page in PAGES:
+        if values[f"{page}[SS.selector]"] < 4:
+            values |= {f"{page}[SS.attrib]": 0, f"{page}[SS.limit]": 0}
+        if values[f"{page}[EXITCODE]"] & 0xFFFF_FFFF == 0xFFFF_FFFF:
+            values[f"{page}[INT_CTL]"] &= ~_V_TPR
     return values
 
 
@@ -162,10 +185,14 @@ def differences(program: Program, left: Outcome, right: Outcome) -> list[Differe
 
 def entry(vector: int, code: int, result: int) -> str:
     """An entry of the log in words."""
-    if not vector:
-        return f"{result:#x}"
-    fault = _FAULTS.get(vector - 1, f"vector {vector - 1}")
-    return f"{fault}({code:#x})"
+    words = [f"{result:#x}"]
+    if vector & 0xFF:
+        fault = _FAULTS.get((vector & 0xFF) - 1, f"vector {(vector & 0xFF) - 1}")
+        words = [f"{fault}({code:#x})"]
+    for name, mark in (("INTR", INTR_MARK), ("NMI", NMI_MARK)):
+        if count := vector // mark & 0xFF:
+            words.append(name if count == 1 else f"{count} {name}s")
+    return ", ".join(words)
 
 
 def label(operation: Operation) -> str:

@@ -6,11 +6,13 @@ from struct import pack
 
 from . import layout as at
 from .layout import linear
-from .programs import Operation, Program, length
+from .programs import Operation, Program, length, room
 from .runtime import APIC_VECTOR, STATE_BYTES, USER_VECTOR, kernel
 
 _ENTRY_BYTES = 16
 _MASK64 = (1 << 64) - 1
+#: Operations whose code at CPL 0 first does what the way to CPL 3 does, too.
+_PREPARED = ("syscall", "sysret", "iret")
 #: Operations that fit in one ROM: Bochs takes 2 MiB at the most.
 ROM_OPERATIONS = 58_000
 
@@ -58,7 +60,7 @@ def boot_rom(image_size: int, rom_size: int) -> bytes:
 def _idt(labels: dict[str, int]) -> bytes:
     idt = bytearray(at.IDT_LIMIT + 1)
     gates = [(vector, f"exception_{vector}", 0x8E) for vector in range(32)]
-    for vector, label, kind in [*gates, (APIC_VECTOR, "interrupt", 0x8E), (USER_VECTOR, "left", 0xEE)]:
+    for vector, label, kind in [*gates, (APIC_VECTOR, "interrupt", 0x8E), (USER_VECTOR, "return", 0xEE)]:
         target = labels[label]
         low, middle, high = target & 0xFFFF, target >> 16 & 0xFFFF, target >> 32
         idt[16 * vector : 16 * vector + 16] = pack(
@@ -75,14 +77,17 @@ def _page_tables() -> dict[int, bytes]:
     directory = b"".join(pack("<Q", pa | present | user | large) for pa in range(0, at.RAM, 2 << 20))
     pdpt_high = bytes(8 * 511) + pack("<Q", at.DIRECTORY_HIGH | present)
     index = at.APIC_LINEAR >> 21 & 511
-    high = bytes(8 * index) + pack("<Q", at.LOCAL_APIC & -(2 << 20) | present | large | uncached)
+    high = bytes(8 * index) + pack("<Q", at.LOCAL_APIC & -(2 << 20) | present | large | uncached | user)
+    # The guest-physical address of the local APIC has the same index in its directory as the linear one.
+    nested = pack("<QQQQ", at.DIRECTORY | present | user, 0, 0, at.DIRECTORY_HIGH | present | user)
     return {
         at.PML4: bytes(pml4),
         at.PDPT: pack("<Q", at.DIRECTORY | present | user),
         at.DIRECTORY: directory,
         at.PDPT_HIGH: pdpt_high,
-        at.NESTED_PML4: pack("<Q", at.PDPT | present | user),
         at.DIRECTORY_HIGH: high,
+        at.NESTED_PML4: pack("<Q", at.NESTED_PDPT | present | user),
+        at.NESTED_PDPT: nested,
     }
 
 
@@ -93,8 +98,9 @@ def _fixed() -> bytes:
     tables = at.tables()
     tss = (bytes(4) + pack("<Q", linear(at.FAULT_STACK))).ljust(0x68, b"\0")
     parts = _page_tables() | {
-        at.TABLES: tables[:0x800] + tables[:0x800],
+        at.TABLES: tables,
         at.IDT: _idt(labels),
+        at.IDT_OTHER: _idt(labels),
         at.TSS: tss,
         at.TSS_OTHER: tss,
         at.START: at.page(at.REGISTERS_AT_START),
@@ -115,6 +121,7 @@ class Batch:
         """Lay out `programs`."""
         labels = kernel()[1]
         self._code = {name[3:]: address for name, address in labels.items() if name.startswith("op_")}
+        self._labels = labels
         self._user = labels["user"]
         self._records = bytearray()
         #: For each program: (offset of its outcome from LOG, its length).
@@ -122,7 +129,7 @@ class Batch:
         self._guests: list[tuple[int, Program]] = []
         place = 16
         for program in programs:
-            size = STATE_BYTES + _ENTRY_BYTES * length(program)
+            size = STATE_BYTES + _ENTRY_BYTES * room(program)
             self._record("begin", linear(at.LOG + place), linear(at.LOG + place + STATE_BYTES))
             for operation in program:
                 self._operation(operation)
@@ -140,13 +147,14 @@ class Batch:
         self.log_size = place
 
     def _record(self, name: str, a: int = 0, b: int = 0, code: int = 0) -> None:
-        self._records += pack("<QQQQ", code or self._code[name], a, b, self._code[name])
+        at_ring3 = self._code[name] if name not in _PREPARED else self._labels["do_" + name]
+        self._records += pack("<QQQQ", code or self._code[name], a, b, at_ring3)
 
     def _operation(self, operation: Operation) -> None:
         code = self._user if operation[0] == "user" else 0
         name, *operands = operation[1:] if code else operation
-        if name in ("mov_from_sreg", "mov_to_sreg"):
-            name += "_" + operands.pop(0).lower()
+        if name.startswith("mov_"):
+            name += f"_{operands.pop(0)}".lower()
         elif name.startswith(("load", "store")):
             name += f"_{operands.pop()}"
         elif name == "vmrun":
@@ -167,7 +175,7 @@ def batches(programs: Sequence[Program]) -> Iterator[Batch]:
     operations = log = 0
     for program in programs:
         count = length(program)
-        size = STATE_BYTES + _ENTRY_BYTES * count
+        size = STATE_BYTES + _ENTRY_BYTES * room(program)
         if part and (operations + count + 2 > ROM_OPERATIONS or at.LOG + log + size > at.RAM - 0x1000):
             yield Batch(part)
             part, operations, log = [], 0, 0

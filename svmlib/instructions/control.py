@@ -5,20 +5,19 @@ Rules from bochs-svm and bochs-segments; the intercepts' order from both emulato
 
 from ..faults import Fault
 from ..memory import MAXPHYADDR, is_canonical
-from ..processor import CR0_CD, CR0_NW, CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, EFER_LMA, Processor
+from ..processor import CR0_CD, CR0_ET, CR0_NW, CR0_PE, CR0_PG, CR4_LA57, CR4_PAE, EFER_LMA, Processor
 from .intercepts import intercept
 from .msr import linear_bits, require_ring0
 
 _CONTROL = (0, 2, 3, 4, 8)
 _DEBUG = (0, 1, 2, 3, 6, 7)
-#: CR0.ET reads as one; bits other than PE MP EM TS ET NE WP AM NW CD PG read as zero.
-_CR0_ET = 1 << 4
+#: Bits other than PE MP EM TS ET NE WP AM NW CD PG read as zero.
 _CR0_BITS = 0xE005_003F
 #: CR4 bits that there are: VME to PCE, OSFXSR, OSXMMEXCPT, UMIP, LA57, FSGSBASE, PCIDE, OSXSAVE to PKE.
 CR4_BITS = 0x0077_1FFF
 #: Bits that read as one and as zero.
 _DR6_ONE, _DR6_ZERO = 0xFFFF_0FF0, 0x1000
-_DR7_ONE, _DR7_ZERO = 0x400, 0xD800
+_DR7_ONE, _DR7_ZERO = 0x400, 0xD000
 
 
 def mov_from_cr(p: Processor, number: int) -> int:
@@ -36,16 +35,20 @@ def mov_to_cr(p: Processor, number: int, value: int) -> None:
     """MOV CRn, r: write CR0, CR2, CR3, CR4 or CR8.
 
     #UD for another, #GP(0) outside ring 0, for a reserved bit, and for a CR0 or CR4 that would end long mode.
-    CR8 is the task priority, four bits; in a guest with V_INTR_MASKING it is the VMCB's V_TPR.
+    CR8 is the task priority, four bits; in a guest it is written to the VMCB's V_TPR, too, and with
+    V_INTR_MASKING there alone (emulators-run).
     """
     name = _named("CR", number, _CONTROL)
     require_ring0(p, f"MOV {name},r")
-    if p.intercepts:
+    why = _refused(p, number, value)
+    if p.intercepts and not (why and number in (0, 4) and p.options.cr_value_before_intercept):
         intercept(p, "CR_WRITE", number)
-    if why := _refused(p, number, value):
+    if why:
         raise Fault("#GP", f"MOV {name},r of {value:#x}: {why}", 0)
     if number == 0:
-        value = value & _CR0_BITS | _CR0_ET
+        value = value & _CR0_BITS | CR0_ET
+    elif number == 8 and p.control:
+        p.control = p.control._replace(int_ctl=p.control.int_ctl & ~0xF | value)
     p.set("MOV CRn,r", name, value, name, value)
 
 

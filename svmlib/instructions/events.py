@@ -33,13 +33,16 @@ def takes(p: Processor, event: Any) -> bool:
         return False
     name = kind(event)
     if name == "NMI":
-        return not p.nmi_masked
+        return not p.nmi_masked and not p.shadow
     if name != "INTR":
         return True
     priority = event[1] >> 4
-    if p.control and p.control.int_ctl & V_INTR_MASKING:
-        return bool(p.host_rflags & RFLAGS_IF) and priority > p.host_cr8
-    return bool(p.regs["RFLAGS"] & RFLAGS_IF) and not p.shadow and priority > p.regs["CR8"]
+    masking = p.control and p.control.int_ctl & V_INTR_MASKING
+    if priority <= (p.host_cr8 if masking else p.regs["CR8"]):
+        return False
+    if masking and not p.options.masking_leaves_if:
+        return bool(p.host_rflags & RFLAGS_IF)
+    return bool(p.regs["RFLAGS"] & RFLAGS_IF) and not p.shadow
 
 
 def arrive(p: Processor) -> None:

@@ -119,6 +119,10 @@ _IN_ORDER = tuple((name, f"vmrun_checks_{name}", _CHECKS[name]) for name in SENT
 
 def illegal(vmcb: Vmcb, options: Switches) -> str | None:
     """Say why VMRUN refuses a VMCB, or None when it is legal; `options` leave out what an emulator does."""
+    if options.vmrun_maps_always or options.vmrun_maps_start:
+        for name, pa, size in (("msrpm", vmcb.control.msrpm, 0x2000), ("iopm", vmcb.control.iopm, 0x2001)):
+            if (pa & -0x1000) >= (1 << MAXPHYADDR) - (size if options.vmrun_maps_always else 0):
+                return SENTENCES[name]
     for name, option, check in _IN_ORDER:
         if check(vmcb) and getattr(options, option):
             return SENTENCES[name]

@@ -36,7 +36,7 @@ def rdmsr(p: Processor, msr: int) -> int:
     """
     require_ring0(p, "RDMSR")
     if p.intercepts:
-        _permission(p, msr, 0)
+        permission(p, msr, 0)
     row = BY_MSR.get(msr)
     if row is None or not _exists(p, row):
         raise _unknown("RDMSR", msr)
@@ -55,25 +55,30 @@ def wrmsr(p: Processor, msr: int, value: int) -> None:
     """
     require_ring0(p, "WRMSR")
     if p.intercepts:
-        _permission(p, msr, 1)
+        permission(p, msr, 1)
     row = BY_MSR.get(msr)
     if row is None or not _exists(p, row):
         raise _unknown("WRMSR", msr)
     p.set("WRMSR", row.msr_name, value, row.name, _accepted(p, row, value))
 
 
-def _permission(p: Processor, msr: int, write: int) -> None:
+def permission(p: Processor, msr: int, write: int) -> None:
     """End the guest's run where its permission map wants it: always for an MSR the map has no bit for."""
     if not p.intercepts >> _MSR_PROT & 1:
         return
-    for first, offset in _MSRPM:
-        if first <= msr < first + 0x2000:
-            bit = 8 * offset + 2 * (msr - first) + write
-            place = (p.control.msrpm & -0x1000) + bit // 8
-            if p.memory.read(place, 1) >> bit % 8 & 1:
-                break
+    if place := permission_bit(msr, write):
+        byte, bit = place
+        if not p.memory.read((p.control.msrpm & -0x1000) + byte, 1) >> bit & 1:
             return
     raise Intercepted(_MSR_PROT, write)
+
+
+def permission_bit(msr: int, write: int) -> tuple[int, int] | None:
+    """Return byte and bit of a permission map that intercept reads, or writes, of `msr`; None if there is none."""
+    for first, offset in _MSRPM:
+        if first <= msr < first + 0x2000:
+            return divmod(8 * offset + 2 * (msr - first) + write, 8)
+    return None
 
 
 def _exists(p: Processor, row: Register) -> bool:

@@ -104,7 +104,7 @@ def mov_to_sreg(p: Processor, register: str, selector: int) -> None:
         _check_stack(p, selector, attrib)
     else:
         _check_data(p, name, selector, attrib)
-    memory = _set_accessed(p, selector, attrib)
+    memory = set_accessed(p, selector, attrib)
     parts = {
         f"{name}.selector": selector,
         f"{name}.attrib": attrib | 1,
@@ -150,7 +150,7 @@ def _check_stack(p: Processor, selector: int, attrib: int) -> None:
         raise Fault("#SS", f"MOV SS: the segment of {selector:#x} is not present", selector & ~3)
 
 
-def _set_accessed(p: Processor, selector: int, attrib: int) -> tuple[tuple[int, bytes, bytes], ...]:
+def set_accessed(p: Processor, selector: int, attrib: int) -> tuple[tuple[int, bytes, bytes], ...]:
     """Set the accessed bit in the descriptor in memory, where it is clear."""
     if attrib & 1:
         return ()

@@ -11,7 +11,9 @@ from struct import Struct
 from ..faults import Fault, Shutdown
 from ..memory import MAXPHYADDR, PAGE, canonical
 from ..processor import (
+    CR0_ET,
     CR0_PG,
+    CR4_LA57,
     EFER_LMA,
     EFER_LME,
     EFER_SVME,
@@ -47,6 +49,8 @@ _ATTRIBS = tuple(_PLACE[name] for name in _PLACE if name.endswith(".attrib"))
 _ENTRY_POINTS = (_PLACE["LSTAR"], _PLACE["CSTAR"])
 _SYSENTER = (_PLACE["SYSENTER_ESP"], _PLACE["SYSENTER_EIP"])
 
+_VMRUN_BASES = tuple(name for name in VMRUN_SET.names if name.endswith(".base"))
+
 _HOST_BACK = tuple(name for name in VMRUN_SET.names if REGISTERS[name].after_exit == "host")
 #: What VMRUN keeps of the host, in the order of Processor.saved_host, and #VMEXIT brings back.
 HOST_SET = Layout(_HOST_BACK)
@@ -57,6 +61,8 @@ _EXIT = Struct("<QQQQ")
 _EXIT_AT = CONTROL["EXITCODE"][0]
 _INT_CTL, _INT_STATE, _EVENTINJ = (CONTROL[name][0] for name in ("INT_CTL", "INT_STATE", "EVENTINJ"))
 _V_TPR = 0xF
+#: PAT is the guest's own with nested paging alone; #VMEXIT stores it then alone (bochs-svm).
+_PAT = slice(REGISTERS["PAT"].vmcb, (REGISTERS["PAT"].vmcb or 0) + 8)
 
 
 def require_svm(p: Processor, what: str) -> None:
@@ -196,8 +202,12 @@ def _vmrun_image(
     why = legality.illegal(legality.Vmcb(guest, control, la57, host_paging), options)
     long_mode = guest["EFER"] & EFER_LME and guest["CR0"] & CR0_PG
     guest["EFER"] = guest["EFER"] & ~EFER_LMA | (EFER_LMA if long_mode else 0)
+    guest["CR0"] |= CR0_ET
     guest["RFLAGS"] |= 2
     guest["CPL"] &= 3
+    if options.vmrun_extends_bases:
+        for name in _VMRUN_BASES:
+            guest[name] = canonical(guest[name], 57 if guest["CR4"] & CR4_LA57 and la57 else 48)
     return tuple(guest.values()), guest, why
 
 
@@ -216,6 +226,7 @@ def vmrun(p: Processor, rax: int) -> None:
     before, regs["RAX"] = regs["RAX"], rax
     p.saved_host = HOST_SET.values(regs)
     p.host_rflags, p.host_cr8 = regs["RFLAGS"], regs["CR8"]
+    p.host_dr = regs["DR6"], regs["DR7"]
     control = legality.control(page)
     encrypted = control.misc_ctl & sev_es.SEV_ES
     vmsa_pa = sev_es.vmsa(page) if encrypted else 0
@@ -227,9 +238,10 @@ def vmrun(p: Processor, rax: int) -> None:
         p.record("VMRUN", rax, None, ("RAX",), (before,), (rax,))
         vmexit(p, rax, _INVALID_LOW if p.options.exitcode_low32 else VMEXIT_INVALID, why)
     else:
-        p.host_dr = regs["DR6"], regs["DR7"]
-        cr2 = regs["CR2"]
+        cr2, pat = regs["CR2"], regs["PAT"]
         regs.update(guest)
+        if not control.misc_ctl & NESTED_PAGING:
+            regs["PAT"] = pat
         if p.options.vmrun_leaves_cr2:
             regs["CR2"] = cr2
         p.gif = 1
@@ -308,13 +320,15 @@ def vmexit(
     stored = [(rax + _EXIT_AT, before, after)]
     debug = regs["DR6"], _DR7_OFF
     swapped: tuple[sev_es.Row, ...] | None = None
+    if p.options.vmexit_restores_dr6:
+        debug = p.host_dr[0], p.host_dr[1] & ~0xFF
     if p.control:
-        if p.options.vmexit_restores_dr6:
-            debug = p.host_dr[0], p.host_dr[1] & ~0xFF
         if p.control.misc_ctl & sev_es.SEV_ES:
             swapped = sev_es.type_b(p, p.vmsa_pa)
             stored += sev_es.store_guest(p, p.vmsa_pa, (VMRUN_SET, VMSAVE_SET), swapped)
         else:
+            if not p.control.misc_ctl & NESTED_PAGING:
+                regs["PAT"] = int.from_bytes(page[_PAT], "little")
             stored += VMRUN_SET.write(page, VMRUN_SET.values(regs), rax)
         stored += _leave(p, rax, page)
     old = (*HOST_SET.values(regs), regs["DR6"], regs["DR7"])

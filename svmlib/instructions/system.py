@@ -1,7 +1,7 @@
 """CLI and STI, RDTSCP, XGETBV, loads and stores of the kernel, and an NMI's delivery by the TSS alone."""
 
 from ..faults import Fault
-from ..processor import EFER_LMA, RFLAGS_IF, Processor
+from ..processor import CR4_TSD, EFER_LMA, RFLAGS_IF, Processor
 from .intercepts import intercept
 from .msr import require_ring0
 
@@ -34,7 +34,12 @@ def sti(p: Processor) -> None:
 
 
 def rdtscp(p: Processor) -> int:
-    """RDTSCP: return what it puts into ECX, TSC_AUX; the model has no time, so no TSC either."""
+    """RDTSCP: return what it puts into ECX, TSC_AUX; the model has no time, so no TSC either.
+
+    #GP(0) outside ring 0 while CR4.TSD is set (emulators-run).
+    """
+    if p.regs["CPL"] and p.regs["CR4"] & CR4_TSD:
+        raise Fault("#GP", f"RDTSCP at CPL {p.regs['CPL']} while CR4.TSD is set", 0)
     if p.intercepts:
         intercept(p, "RDTSCP")
     value = p.regs["TSC_AUX"]

@@ -8,7 +8,7 @@ from ..memory import is_canonical
 from ..processor import EFER_LMA, EFER_SCE, RFLAGS_IF, RFLAGS_RF, RFLAGS_VM, Processor
 from .intercepts import intercept
 from .msr import linear_bits, require_ring0
-from .segments import fetch
+from .segments import fetch, set_accessed
 
 _FLAT = 0xFFFF_FFFF
 _CODE0, _DATA0, _CODE3, _DATA3 = 0xA9B, 0xC93, 0xAFB, 0xCF3
@@ -140,8 +140,8 @@ def iret(p: Processor) -> None:
     Outside long mode the words have four bytes, and the last two are there only on the way to an outer ring.
 
     On the way to an outer ring ES, DS, FS and GS whose DPL lies below it become null; their bases stay.
-    #GP(0) for NT, a null CS or a RIP that is not canonical; #GP(selector), #NP(selector), #SS(selector) as
-    the descriptors have it; #PF where the stack is not mapped.
+    #GP(0) for NT, a null CS or a RIP that is not canonical; #GP(selector) and #NP(selector) as the descriptors
+    have it, #NP also for SS (emulators-run); #PF where the stack is not mapped.
     """
     if p.intercepts:
         intercept(p, "IRET")
@@ -175,7 +175,12 @@ def return_to(p: Processor, rip: int, cs: int, rflags: int, rsp: int, ss: int) -
             attrib = regs[f"{name}.attrib"]
             if attrib >> 5 & 3 < rpl and attrib & 0x1C != 0x1C:
                 new |= {f"{name}.selector": 0, f"{name}.attrib": 0}
-    p.update("IRET", None, rip, new)
+    memory = set_accessed(p, cs, code["attrib"])
+    if ss > 3:
+        memory += set_accessed(p, ss, stack["attrib"])
+        new["SS.attrib"] |= 1
+    new["CS.attrib"] |= 1
+    p.update("IRET", None, rip, new, memory)
 
 
 def _code_segment(p: Processor, cs: int) -> dict[str, int]:
@@ -200,5 +205,5 @@ def _stack_segment(p: Processor, ss: int, rpl: int) -> dict[str, int]:
     if attrib & 0x1A != 0x12 or not rpl == ss & 3 == attrib >> 5 & 3:
         raise Fault("#GP", f"IRET: {ss:#x} selects no stack segment of ring {rpl}", ss & ~3)
     if not attrib & 0x80:
-        raise Fault("#SS", f"IRET: the stack segment of {ss:#x} is not present", ss & ~3)
+        raise Fault("#NP", f"IRET: the stack segment of {ss:#x} is not present", ss & ~3)
     return {"selector": ss, "attrib": attrib, "limit": limit, "base": base}

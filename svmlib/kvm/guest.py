@@ -5,9 +5,10 @@ from operator import itemgetter
 from random import Random
 
 from ..memory import DIRECT_MAP, DIRECT_MAP_32, canonical
-from ..processor import CR0_PE, CR0_PG, CR4_PAE, EFER_SVME
+from ..processor import CR0_ET, CR0_PE, CR0_PG, CR4_PAE, EFER_SVME
 from ..registers import REGISTERS, carried_by
 
+_CR0 = CR0_PG | CR0_PE | CR0_ET
 #: Registers that KVM swaps around VMRUN in its own code, whatever the path: GPRs, DRs, XCR0 and the like.
 SWAPPED_BY_KVM = tuple(name for name in carried_by("software") if name != "TSC_AUX")
 _CARRIED = carried_by("VMRUN") + carried_by("VMSAVE")
@@ -21,7 +22,7 @@ _ATTRIBS = (0xC93, 0xCF3, 0x093, 0x0F3)
 _FIXED = {"CPL": 0, "EFER": EFER_SVME | 0xD01, "CS.attrib": 0xA9B, "TR.attrib": 0x08B, "LDTR.attrib": 0x082}
 _WIDE = frozenset({"KernelGSBase", "STAR", "LSTAR", "CSTAR", "SFMASK"})
 _CHOICES = {
-    "CR0": (CR0_PG | CR0_PE, CR0_PG | CR0_PE | 1 << 16 | 1 << 5, CR0_PG | CR0_PE | 1 << 1),
+    "CR0": (_CR0, _CR0 | 1 << 16 | 1 << 5, _CR0 | 1 << 1),
     "CR4": (CR4_PAE, CR4_PAE | 1 << 7, CR4_PAE | 1 << 9 | 1 << 16),
     "RFLAGS": (0x2, 0x202, 0x246),
     "DR6": (0xFFFF0FF0, 0xFFFF0FF1, 0xFFFF4FF0),
