@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from svmlib.instructions import Cpu
 from svmlib.instructions.segments import descriptor
-from svmlib.instructions.svm import INTERCEPT_VMRUN
+from svmlib.instructions.svm import INTERCEPT_VMRUN, NESTED_PAGING
 from svmlib.memory import DIRECT_MAP, Memory
 from svmlib.processor import Processor
 from svmlib.trace import Trace
@@ -69,6 +69,7 @@ def legal_vmcb(p: Processor, **fields: int) -> Vmcb:
     vmcb = Vmcb(p.memory, VMCB)
     legal = {
         "ASID": 1,
+        "MISC_CTL": NESTED_PAGING,
         "INTERCEPT_WORD4": INTERCEPT_VMRUN,
         "EFER": SVME | LME | LMA,
         "CR0": PG | PE | ET,

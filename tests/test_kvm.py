@@ -300,7 +300,7 @@ def test_the_limit_behind_a_null_selector_may_stay_the_guest_s_on_an_older_cpu()
 
 @pytest.mark.parametrize("name", REACH)
 def test_a_guest_notices_any_register_that_is_not_as_it_left_it(name):
-    flip = {"EFER": 1, "CR0": 2, "CR4": 0x80, "DR7": 2, "CPL": 1}.get(name, 4)
+    flip = {"EFER": 1, "CR0": 2, "CR4": 0x80, "DR7": 2, "CPL": 1, "PAT": 1}.get(name, 4)
 
     def enter(cpu, vcpu):
         p, vmcb = cpu._processor, vcpu.vmcb_pa

@@ -213,7 +213,7 @@ def switched():
     p.guest = guest
     for n, name in enumerate(IN_VMCB):
         if name not in ("EFER", "CR0", "CR4", "CS.attrib", "CPL"):
-            vmcb[name] = 0xC0 + n % 32
+            vmcb[name] = 0xC0 + n % 32 if name != "PAT" else 0x0106_0504_0701_0006
     seen["vmcb"] = {name: vmcb[name] for name in IN_VMCB}
     c.clgi()
     c.vmrun(VMCB)

@@ -9,7 +9,8 @@ qemu bochs  the runners
 outcomes    what came back, and how two outcomes are compared
 reference   the same on a bare Processor of the model
 deviations  where an emulator is known to differ, each with a probe
-generator   random programs, biased to what is likely to go wrong
+boundaries  the values at which rules change
+generator   random programs of them
 fuzz        generate, run, compare, shrink
 record      outcomes of both emulators, kept for machines that have neither
 notation    a program as a person writes it

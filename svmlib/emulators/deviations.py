@@ -46,7 +46,7 @@ _BEYOND = 0x1234_8000_0000_0000
 _MASK64 = (1 << 64) - 1
 _EXIT = CONTROL["EXITCODE"][0]
 _PAT = slice(REGISTERS["PAT"].vmcb, (REGISTERS["PAT"].vmcb or 0) + 8)
-#: What Bochs writes of the control area: V_TPR and V_IRQ, the shadow, EXITCODE to EXITINTINFO, half of EVENTINJ.
+#: What Bochs writes of the control area: V_TPR and V_IRQ, shadow, EXITCODE to EXITINTINFO, half of EVENTINJ.
 _WRITTEN = ((0x60, 0x62), (0x68, 0x69), (0x70, 0x8C), (0xA8, 0xAC))
 _EARLY_CHECKS = frozenset(
     ("intercept", "asid", "cr0_high", "cr0_nw", "cr3_reserved", "cr4_high", "cr4_reserved", "msrpm", "iopm")
@@ -300,14 +300,16 @@ def _pat_untouched(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
     return code
 
 
-def _always_set(name: str, bit: int) -> Rule:
-    """VMRUN loads a register with a bit that cannot be clear."""
+def _dr7_bit(p: Machine, go_on: Function) -> None:
+    p.regs["DR7"] |= at.DR7
+    go_on(p)
 
-    def rule(p: Machine, go_on: Function) -> None:
-        p.regs[name] |= bit
-        go_on(p)
 
-    return rule
+def _dr7_stored(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
+    code: int = go_on(p, pa, guest)
+    if not _refused(p, pa):
+        Vmcb(p.memory, pa)["DR7"] |= at.DR7
+    return code
 
 
 def _never_intercepted(name: str) -> Rule:
@@ -341,7 +343,7 @@ def _before_exit(p: Machine, go_on: Function) -> None:
 
 def _exit_elsewhere(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
     p.kept["VMCB"], p.kept["before"] = pa, None
-    code: int = go_on(p, pa, guest)
+    go_on(p, pa, guest)
     if p.kept["before"] and p.kept["VMCB"] != pa:
         page, other = p.memory.page(pa), p.memory.page(p.kept["VMCB"])
         values = VMRUN_SET.read(VMRUN_SET.image(page))
@@ -423,7 +425,12 @@ DEVIATIONS = (
         [("lldt", 0xB8), ("ltr", 0xA8)],
     ),
     Deviation("lldt-null", "qemu72", {"lldt": _lldt_null}, [("lldt", 0)]),
-    Deviation("iret-null", "qemu72", {"iret to ring 3": _null_stays, "iret": _null_stays}, [("mov_to_sreg", "GS", 3), ("user", "cli")]),
+    Deviation(
+        "iret-null",
+        "qemu72",
+        {"iret to ring 3": _null_stays, "iret": _null_stays},
+        [("mov_to_sreg", "GS", 3), ("user", "cli")],
+    ),
     Deviation(
         "ldt-not-present",
         "qemu72",
@@ -449,7 +456,9 @@ DEVIATIONS = (
         {"lgdt": _any_table("GDTR"), "lidt": _any_table("IDTR")},
         [("lgdt", 0xD7, _BEYOND), ("lidt", 0xFFF, _BEYOND)],
     ),
-    Deviation("syscall-df", "qemu72", {"syscall": _syscall_clears_df}, [("wrmsr", MSR.SFMASK, 0), ("syscall",)]),
+    Deviation(
+        "syscall-df", "qemu72", {"syscall": _syscall_clears_df}, [("wrmsr", MSR.SFMASK, 0), ("syscall",)]
+    ),
     Deviation("iret-accessed", "qemu72", {"iret": _iret_marks_nothing}, [("iret", 0x1B, 0x93)]),
     Deviation(
         "canonical-end",
@@ -498,7 +507,7 @@ DEVIATIONS = (
     Deviation(
         "vmrun-dr7",
         "bochs27",
-        {"entered": _always_set("DR7", at.DR7)},
+        {"entered": _dr7_bit, "vmrun": _dr7_stored},
         [_field(at.VMCB, 0x560, 0), ("vmrun", at.VMCB, [])],
     ),
     Deviation(
@@ -537,6 +546,26 @@ DEVIATIONS = (
         {},
         [("sti",), ("clgi",), ("intr",), _field(at.VMCB, 0x60, 1 << 24, 4), ("vmrun", at.VMCB, [])],
         ("masking_leaves_if",),
+    ),
+    Deviation(
+        "vmrun-shadow",
+        "qemu72",
+        {},
+        [
+            *(_field(at.VMCB, 0x68, 1), _field(at.VMCB, 0xC, 2, 4), ("clgi",), ("nmi",)),
+            ("vmrun", at.VMCB, []),
+        ],
+        ("vmrun_leaves_shadow",),
+    ),
+    Deviation(
+        "nmi-shadow",
+        "bochs27",
+        {},
+        [
+            *(_field(at.VMCB, 0x68, 1), _field(at.VMCB, 0xC, 2, 4), ("clgi",), ("nmi",)),
+            ("vmrun", at.VMCB, []),
+        ],
+        ("shadow_holds_nmi",),
     ),
     Deviation(
         "cr-order",

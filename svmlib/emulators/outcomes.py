@@ -111,10 +111,10 @@ for _page in PAGES:
 #: Fields that mean nothing while their bit 31 is clear.
 _EVENTS = frozenset(f"{page}[{name}]" for page in PAGES for name in ("EXITINTINFO", "EVENTINJ"))
 _VALID = 1 << 31
-#: After a refusal it is what an earlier guest left in the processor.
+#: After a refusal it is what an earlier guest left in the processor, and so is whether PAT was stored.
 _V_TPR = 0xF
-#: What is compared of a segment register that is not present: the selector, the base, and that it is not; of a
-#: null SS, which IRET makes present on QEMU, selector and base.
+#: What is compared of a segment register that is not present: the selector, the base, and that it is not;
+#: of a null SS, which IRET makes present on QEMU, selector and base.
 _PRESENT = 0x80
 
 
@@ -151,6 +151,7 @@ def decode(state: bytes) -> dict[str, int]:
             values |= {f"{page}[SS.attrib]": 0, f"{page}[SS.limit]": 0}
         if values[f"{page}[EXITCODE]"] & 0xFFFF_FFFF == 0xFFFF_FFFF:
             values[f"{page}[INT_CTL]"] &= ~_V_TPR
+            values[f"{page}[PAT]"] = 0
     return values
 
 

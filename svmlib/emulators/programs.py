@@ -9,8 +9,8 @@
 ("intr",) ("nmi",)                the CPU sends itself interrupt 0x40, or an NMI
 ("vmcb",)                         not an instruction: the VMCB page as it was at the start
 
-SYSCALL goes to an entry of the runtime's, and is SYSRET's and IRET's way back: their result is CS, SS and RFLAGS
-as they were there, and the program goes on at its CPL, with its RFLAGS.
+SYSCALL, SYSRET and IRET lead to code of the runtime's: their result is CS, SS and RFLAGS as they were there, and
+the program goes on at its own CPL, with its own RFLAGS.
 """
 
 from collections.abc import Iterator, Sequence
@@ -140,7 +140,7 @@ def length(program: Program) -> int:
 
 def room(program: Program) -> int:
     """How many entries the program can leave: one more for each VMRUN, for an exception that it injects."""
-    return length(program) + sum(operation[0] == "vmrun" for operation in program)
+    return sum(length([operation]) + bool(operation[0] == "vmrun") for operation in program)
 
 
 def text(program: Program, indent: str = "") -> str:

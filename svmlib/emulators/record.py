@@ -124,7 +124,8 @@ def readable(program: Program, outcome: Outcome) -> dict[str, Any]:
     start = decode(run([]).state)
     entries = [entry(*words) for words in ENTRY.iter_unpack(outcome.entries)]
     state = {name: hex(value) for name, value in decode(outcome.state).items() if value != start[name]}
-    return {"entries": entries[: length(program)], "state": state}
+    shown = max(length(program), 1 + max((n for n, words in enumerate(entries) if words != "0x0"), default=0))
+    return {"entries": entries[:shown], "state": state}
 
 
 def record() -> list[dict[str, Any]]:

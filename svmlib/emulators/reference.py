@@ -83,7 +83,9 @@ class Machine(Processor):
     def _set(self, event: str, operand: str | int | None, value: int | None, name: str, new: int) -> None:
         self.regs[name] = new
 
-    def _update(self, event: str, operand: Any, value: Any, registers: dict[str, int], memory: Any = ()) -> None:
+    def _update(
+        self, event: str, operand: Any, value: Any, registers: dict[str, int], memory: Any = ()
+    ) -> None:
         self.regs.update(registers)
 
     def execute(self, operation: Operation) -> None:
@@ -123,6 +125,11 @@ class Machine(Processor):
             self.regs["CR2"] = fault.address
         return VECTORS[fault.vector] + 1, fault.error_code or 0
 
+    def to_ring0(self) -> None:
+        """Return from CPL 3, or from where SYSCALL, SYSRET or IRET led."""
+        self.regs.update(_RING0)
+        self.take_back()
+
     def _at_ring3(self, name: str, *operands: Any) -> int:
         self.functions["user"](self)
         self.lent = True
@@ -131,14 +138,13 @@ class Machine(Processor):
             result: int = self.functions[name](self, *operands) or 0
         except Fault as fault:
             self.caught(fault)
-            self.take_back()
+            self.to_ring0()
             raise
-        self.take_back()
+        self.to_ring0()
         return result
 
     def take_back(self) -> None:
-        """Return to CPL 0, with the program's own TR and LSTAR again."""
-        self.regs.update(_RING0)
+        """Have the program's own TR and LSTAR again."""
         self.lent = False
         self.functions["user"](self)
 
@@ -147,7 +153,9 @@ class Machine(Processor):
         pages = self.memory.pages
         codes, before, after = _words()
         waiting = (_INTR in self.pending) | ("NMI" in self.pending) << 32
-        parts: list[bytes | bytearray] = [codes.pack(*before(self.regs), self.gif, waiting, *after(self.regs))]
+        parts: list[bytes | bytearray] = [
+            codes.pack(*before(self.regs), self.gif, waiting, *after(self.regs))
+        ]
         for pa in at.POOL:
             page = pages[pa]
             parts += [page[start:end] for start, end in at.CONTROL_PARTS]
@@ -207,6 +215,7 @@ def enter_ring3(p: Machine) -> None:
             regs[f"{name}.selector"] = 0
             regs[f"{name}.attrib"] = 0
     regs.update(_RING3)
+    p.nmi_masked = False
 
 
 def _vmrun(p: Machine, pa: int, guest: Program) -> int:
@@ -229,6 +238,7 @@ def _vmrun(p: Machine, pa: int, guest: Program) -> int:
     svm.vmrun(p, pa)
     if p.lent:
         p.take_back()
+    p.injected = None  # an event may have ended the guest's run before its handler could log it
     return exitcode(p)
 
 
@@ -291,11 +301,11 @@ def _transfer(function: Function) -> Function:
             regs["RFLAGS"] = flags
             if ring0:
                 p.caught(fault)
-                p.take_back()
+                p.to_ring0()
             raise
         regs["RFLAGS"] = flags
         if ring0:
-            p.take_back()
+            p.to_ring0()
         return where
 
     return operation

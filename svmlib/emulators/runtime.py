@@ -7,13 +7,12 @@ vector + 1 and R11 the error code.  Each interrupt that is taken adds 0x100 to R
 entry tells when.  RBP is the program's own; the other registers are scratch.  #VMEXIT leaves all of these
 alone, so a guest goes on with the same log, and what it had not logged yet ends up in VMRUN's entry.
 
-A log entry is vector + 1 and marks, and error code, four bytes each, and a result of eight.  Before the entries
-of a program lies the state it ended with, laid out as in outcomes.fields().
+A log entry is vector + 1 and marks, and error code, four bytes each, and a result of eight.  Before the
+entries of a program lies the state it ended with, laid out as in outcomes.fields().
 
 The module is long because it is one program, written where its pieces can be read beside each other.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from struct import pack
 
@@ -27,7 +26,7 @@ _WITH_CODE = frozenset({8, 10, 11, 12, 13, 14, 17, 21, 29, 30})
 APIC_VECTOR, USER_VECTOR = 0x40, 0x81
 #: What an interrupt and an NMI add to an entry's first word.
 INTR_MARK, NMI_MARK = 0x100, 0x1_0000
-#: The local APIC: end of interrupt, requests for vectors 0x40 to 0x5F, command; interrupt to self, NMI to CPU 0.
+#: The local APIC: end of interrupt, requests for vectors 0x40 to 0x5F, command; interrupt to self, NMI to 0.
 _EOI, _REQUESTS, _COMMAND, _TO = 0xB0, 0x220, 0x300, 0x310
 _SEND_INTR, _SEND_NMI = 0x4_4000 | APIC_VECTOR, 0x4400
 _EFER, _TSC_AUX, _VM_HSAVE_PA, _PAT = 0xC000_0080, 0xC000_0103, 0xC001_0117, 0x277
@@ -214,8 +213,8 @@ def _send(a: Assembler) -> None:
 def _world_switch(a: Assembler) -> None:
     """VMRUN of the pool's VMCB: the guest runs the records at R9; the result is EXITCODE.
 
-    An exception goes on at `either`: one of VMRUN's own in the host, or, before the guest's first instruction,
-    one that EVENTINJ injected.  The stack pointer tells which.
+    An exception goes on at `either`: one of VMRUN's own in the host, or, before the guest's first
+    instruction, one that EVENTINJ injected.  The stack pointer tells which.  Long, since it is both sides.
     """
     a.label("op_vmrun")
     a.mov(_variable("pc"), "r15")
@@ -230,6 +229,7 @@ def _world_switch(a: Assembler) -> None:
     a.plain("vmrun")
     a.mov("r15", _variable("pc"))
     a.lea("r14", Mem("rip", "log"))
+    a.arithmetic("and", "r10d", 0x7FFF_FF00)
     a.mov("r11d", 0)
     a.mov("rax", _variable("lent"))
     a.test("eax", 1)
@@ -282,7 +282,7 @@ def _reset_svme(a: Assembler) -> None:
 
 
 def _lending(a: Assembler) -> None:
-    """Subroutines around CPL 3: a fault there needs a TSS, SYSCALL the runtime's entry, so TR and LSTAR are lent.
+    """Subroutines around CPL 3: a fault there needs a TSS, SYSCALL an entry, so TR and LSTAR are lent.
 
     TR's selector stays the program's.  `lend` keeps RSP and RFLAGS, too.
     """
@@ -323,7 +323,7 @@ def _lend_words(a: Assembler) -> None:
 
 
 def _user(a: Assembler) -> None:
-    """To CPL 3 and back, and the instructions that go either way: SYSCALL, SYSRET, IRET."""
+    """To CPL 3 and back, and the instructions that go either way; long, since they share the way back."""
     a.label("user")
     a.call("lend")
     a.lea("r14", Mem("rip", "leave"))
@@ -683,7 +683,18 @@ def kernel() -> tuple[bytes, dict[str, int]]:
     a.jump("start")
     a.data(bytes(at.SYSCALL_ENTRY - a.here))
     a.jump("syscalled")
-    for part in (_start, _loop, _operations, _tables, _send, _world_switch, _lending, _user, _exceptions, _state):
+    for part in (
+        _start,
+        _loop,
+        _operations,
+        _tables,
+        _send,
+        _world_switch,
+        _lending,
+        _user,
+        _exceptions,
+        _state,
+    ):
         part(a)
     a.data(bytes(-len(a.code) % 8))
     for name in _VARIABLES:

@@ -33,7 +33,7 @@ def takes(p: Processor, event: Any) -> bool:
         return False
     name = kind(event)
     if name == "NMI":
-        return not p.nmi_masked and not p.shadow
+        return not (p.nmi_masked or (p.shadow and p.options.shadow_holds_nmi))
     if name != "INTR":
         return True
     priority = event[1] >> 4

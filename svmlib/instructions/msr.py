@@ -74,7 +74,7 @@ def permission(p: Processor, msr: int, write: int) -> None:
 
 
 def permission_bit(msr: int, write: int) -> tuple[int, int] | None:
-    """Return byte and bit of a permission map that intercept reads, or writes, of `msr`; None if there is none."""
+    """Return byte and bit of a permission map for reads, or writes, of `msr`; None if it has none."""
     for first, offset in _MSRPM:
         if first <= msr < first + 0x2000:
             return divmod(8 * offset + 2 * (msr - first) + write, 8)

@@ -215,7 +215,8 @@ def vmrun(p: Processor, rax: int) -> None:
     """VMRUN: keep the host's half that VMRUN carries, load the guest's from the VMCB at `rax`, set GIF.
 
     FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `legality.illegal` refuses
-    ends at once in #VMEXIT with EXITCODE VMEXIT_INVALID.  EVENTINJ is delivered first, then what waits.
+    ends at once in #VMEXIT with EXITCODE VMEXIT_INVALID.  EVENTINJ is delivered first, then what waits.  Long,
+    since it is one instruction.
     Returns after the #VMEXIT, as on the machine; with RFLAGS.TF set in the host, in a #DB.  Faults as VMSAVE.
     """
     require_svm(p, "VMRUN")
@@ -257,7 +258,7 @@ def vmrun(p: Processor, rax: int) -> None:
 def _run_guest(p: Processor, rax: int, control: legality.Control) -> None:
     """Let the guest run until something ends it, then #VMEXIT."""
     p.side = "guest"
-    shadow, p.shadow = p.shadow, control.int_state & 1
+    shadow, p.shadow = p.shadow, 0 if p.options.vmrun_leaves_shadow else control.int_state & 1
     p.vmcb_pa, p.control, p.intercepts = rax, control, control.intercepts
     if control.int_ctl & events.V_INTR_MASKING:
         p.set("VMRUN", "V_TPR", None, "CR8", control.int_ctl & _V_TPR)

@@ -140,8 +140,8 @@ def iret(p: Processor) -> None:
     Outside long mode the words have four bytes, and the last two are there only on the way to an outer ring.
 
     On the way to an outer ring ES, DS, FS and GS whose DPL lies below it become null; their bases stay.
-    #GP(0) for NT, a null CS or a RIP that is not canonical; #GP(selector) and #NP(selector) as the descriptors
-    have it, #NP also for SS (emulators-run); #PF where the stack is not mapped.
+    #GP(0) for NT, a null CS or a RIP that is not canonical; #GP(selector) and #NP(selector) as the
+    descriptors have it, #NP also for SS (emulators-run); #PF where the stack is not mapped.
     """
     if p.intercepts:
         intercept(p, "IRET")
@@ -201,8 +201,10 @@ def _stack_segment(p: Processor, ss: int, rpl: int) -> dict[str, int]:
         if rpl == 3:
             raise Fault("#GP", "IRET: SS is null on the way to ring 3", 0)
         return {"selector": ss, "attrib": 0, "limit": 0, "base": 0}
+    if ss & 3 != rpl:
+        raise Fault("#GP", f"IRET: SS {ss:#x} has another ring than CS, {rpl}", ss & ~3)
     attrib, limit, base = fetch(p, "IRET", ss)
-    if attrib & 0x1A != 0x12 or not rpl == ss & 3 == attrib >> 5 & 3:
+    if attrib & 0x1A != 0x12 or attrib >> 5 & 3 != rpl:
         raise Fault("#GP", f"IRET: {ss:#x} selects no stack segment of ring {rpl}", ss & ~3)
     if not attrib & 0x80:
         raise Fault("#NP", f"IRET: the stack segment of {ss:#x} is not present", ss & ~3)

@@ -13,6 +13,7 @@ from ..instructions import sev_es
 from ..instructions.delivery import gate
 from ..instructions.intercepts import EXITCODES
 from ..instructions.segments import descriptor
+from ..instructions.svm import NESTED_PAGING
 from ..memory import DIRECT_MAP, Memory, canonical
 from ..processor import Processor
 from ..registers import REGISTERS
@@ -163,11 +164,12 @@ def new_vmcb(memory: Memory, number: int, registers: dict[str, int], host: Host)
     pa = VMCBS + 0x1000 * number | memory.c_bit
     vmcb = Vmcb(memory, pa)
     vmcb["ASID"] = number + 1
+    vmcb["MISC_CTL"] = NESTED_PAGING
     vmcb["INTERCEPTS"] = sum(1 << EXITCODES[name] for name in ("VMRUN", *ENDING)) | 1 << MACHINE_CHECK
     carried = {name: v for name, v in registers.items() if REGISTERS[name].carrier in ("VMRUN", "VMSAVE")}
     if host.sev_es and number == 0:
         vmsa_pa = VMSAS + 0x1000 * number
-        vmcb["MISC_CTL"], vmcb["VMSA_PA"] = sev_es.SEV_ES, vmsa_pa
+        vmcb["MISC_CTL"], vmcb["VMSA_PA"] = NESTED_PAGING | sev_es.SEV_ES, vmsa_pa
         held = Vmcb(Memory(), 0)
         for name, value in carried.items():
             held[name] = value
