@@ -3,8 +3,8 @@
 What no emulator or the runtime would survive is left out: breakpoints (enable bits of DR7); CR0.PE, PG and
 CR4.PAE cleared; SMEP, SMAP; VME and PVI, virtual interrupts that the model has not; MOV to CR3 and CR4 with
 reserved bits; a GDT or IDT without what the runtime needs; SKINIT; ways to CPL 3 in a guest whose VMCB
-intercepts what the runtime executes on the way.  So are CLI and NMIs in a guest with V_INTR_MASKING: they leave
-interrupts on in Bochs when the host had them on.
+intercepts what the runtime executes on the way.  So are CLI and NMIs in a guest with V_INTR_MASKING: they
+leave interrupts on in Bochs when the host had them on.
 """
 
 from random import Random
@@ -238,7 +238,7 @@ class Generator:
         return ("load", random.choice((0, 0x1000, 1 << 47, at.linear(at.RAM), 0x7FFF_FFFF_F000)), size)
 
     def _world_switch(self) -> list[Operation]:
-        """A VMCB, changed here and there, and a guest that rewrites what it can reach; long for all it draws."""
+        """A VMCB, changed here and there, and a guest that rewrites what it can; long for what it draws."""
         random = self._random
         operations: list[Operation] = [("vmcb",)]
         if random.random() < 0.15:

@@ -9,8 +9,8 @@
 ("intr",) ("nmi",)                the CPU sends itself interrupt 0x40, or an NMI
 ("vmcb",)                         not an instruction: the VMCB page as it was at the start
 
-SYSCALL, SYSRET and IRET lead to code of the runtime's: their result is CS, SS and RFLAGS as they were there, and
-the program goes on at its own CPL, with its own RFLAGS.
+SYSCALL, SYSRET and IRET lead to code of the runtime's: their result is CS, SS << 16 and RFLAGS << 32 as they
+were there, and the program goes on at its own CPL, with its own RFLAGS.
 """
 
 from collections.abc import Iterator, Sequence

@@ -14,6 +14,7 @@ from ..registers import MSR, REGISTERS
 from ..vmcb import CONTROL
 from . import bochs, qemu
 from . import layout as at
+from .boundaries import CARRIED, EVENTS, INTERCEPTS
 from .deviations import DEVIATIONS
 from .generator import Generator
 from .outcomes import ENTRY, EmulatorError, Outcome, decode, entry
@@ -51,11 +52,72 @@ def _faults() -> list[Program]:
 
 
 def _vmloads() -> list[Program]:
-    """The bases that VMLOAD brings into form: kvm-unit-tests' five cases."""
-    return [
+    """The bases that VMLOAD brings into form, kvm-unit-tests' five cases; then all that it loads."""
+    bases: list[Program] = [
         [_put(at.SPARE, name, base), ("vmload", at.SPARE), ("vmsave", at.HOST)]
         for name in _BASES
         for base in (1 << 47, 0x0000_7FFF_FFFF_FFFF, 0xA5A5_7FFF_1234_5678, 0x5A5A_8000_0000_0000)
+    ]
+    fields = [
+        _put(at.SPARE, row.name, 0x93 if row.name.endswith(".attrib") else 1 + n)
+        for n, row in enumerate(CARRIED)
+    ]
+    return [*bases, [*fields, ("vmload", at.SPARE), ("vmsave", at.HOST)]]
+
+
+def _events() -> list[Program]:
+    """Interrupts and NMIs that wait for IF, the shadow's end, GIF, CR8, a guest, or the host behind it."""
+    intr, nmi, cli, sti, clgi, stgi = (((name,)) for name in ("intr", "nmi", "cli", "sti", "clgi", "stgi"))
+    empty: Operation = ("vmrun", at.VMCB, [])
+    wants_intr, wants_nmi = _put(at.VMCB, "INTERCEPT_WORD3", 1), _put(at.VMCB, "INTERCEPT_WORD3", 2)
+    injected = [_put(at.VMCB, "EVENTINJ", event) for event in EVENTS]
+    return [
+        [sti, intr, cli],
+        [intr, sti, cli],
+        [intr, ("sti_cli",), sti],
+        [intr, ("sti_clgi",), cli, stgi, sti],
+        [clgi, intr, sti, stgi],
+        [clgi, nmi, cli, stgi],
+        [("mov_to_cr", 8, 4), intr, sti, ("mov_to_cr", 8, 3)],
+        [intr, ("vmrun", at.VMCB, [cli, sti, cli])],
+        [clgi, nmi, empty, stgi],
+        [intr, wants_intr, ("vmrun", at.VMCB, [cli, sti, cli]), sti, stgi],
+        [wants_nmi, ("vmrun", at.VMCB, [cli, nmi, cli]), stgi],
+        [clgi, intr, sti, wants_intr, _put(at.VMCB, "INT_CTL", 1 << 24), ("vmrun", at.VMCB, [sti])],
+        [intr, _put(at.VMCB, "INT_STATE", 1), _put(at.VMCB, "RFLAGS", 0x202), ("vmrun", at.VMCB, [cli])],
+        [("vmrun", at.VMCB, [("sti_vmmcall",)])],
+        *([event, ("vmrun", at.VMCB, [cli])] for event in injected),
+    ]
+
+
+def _exits() -> list[Program]:
+    """Each intercept, met by a guest at CPL 0 and at CPL 3."""
+    chosen: list[Program] = []
+    for intercept in INTERCEPTS:
+        word, bit = divmod(intercept.code, 32)
+        value = 1 << bit | 3 * (word == 4)
+        setting: Operation = ("store", at.linear(at.VMCB) + 4 * word, value, 4)
+        chosen.append([setting, ("vmrun", at.VMCB, [*intercept.meets, ("cli",)])])
+        if not intercept.alone and intercept.meets[0][0] not in ("sti", "nmi"):
+            chosen.append([setting, ("vmrun", at.VMCB, [("user", *intercept.meets[0]), ("cli",)])])
+    return chosen
+
+
+def _transfers() -> list[Program]:
+    """SYSCALL, SYSRET, IRET, descriptor tables and the registers that have a name of their own."""
+    ways: list[Operation] = [("syscall",), ("sysret",)]
+    ways += [("iret", cs, ss) for cs in (0x08, 0x1B, 0x8B, 0x10, 0) for ss in (0x10, 0x23, 0x70, 0)]
+    tables: list[Operation] = [
+        ("lgdt", 0xFF, at.linear(at.TABLES_OTHER)),
+        ("lidt", 0xFFF, at.linear(at.IDT_OTHER)),
+    ]
+    return [
+        *([way, ("mov_from_sreg", "GS")] for way in ways),
+        *([("user", *way)] for way in ways[:3]),
+        *([table, ("sgdt",), ("sidt",), ("ltr", 0x38)] for table in tables),
+        [("vmrun", at.VMCB, tables), ("sgdt",)],
+        [("wrmsr", MSR.TSC_AUX, 7), ("rdtscp",), ("user", "rdtscp"), ("rdpid",)],
+        [("vmrun", at.VMCB, [("mov_to_gpr", "RBP", 5), ("mov_to_dr", 0, 6)]), ("mov_from_gpr", "RBP")],
     ]
 
 
@@ -109,7 +171,7 @@ def _switches() -> list[Program]:
 def programs() -> list[Program]:
     """The programs of the record: every deviation's probe, known cases, then random ones."""
     chosen: list[Program] = []
-    known = [*_faults(), *_vmloads(), *_refusals(), *_switches()]
+    known = [*_faults(), *_vmloads(), *_refusals(), *_switches(), *_events(), *_exits(), *_transfers()]
     for program in (*(deviation.probe for deviation in DEVIATIONS), *known):
         if program not in chosen:
             chosen.append(program)

@@ -215,8 +215,8 @@ def vmrun(p: Processor, rax: int) -> None:
     """VMRUN: keep the host's half that VMRUN carries, load the guest's from the VMCB at `rax`, set GIF.
 
     FS, GS, TR, LDTR and the rest of VMSAVE's set stay as they are.  A VMCB that `legality.illegal` refuses
-    ends at once in #VMEXIT with EXITCODE VMEXIT_INVALID.  EVENTINJ is delivered first, then what waits.  Long,
-    since it is one instruction.
+    ends at once in #VMEXIT with EXITCODE VMEXIT_INVALID.  EVENTINJ is delivered first, then what waits.
+    Long, since it is one instruction.
     Returns after the #VMEXIT, as on the machine; with RFLAGS.TF set in the host, in a #DB.  Faults as VMSAVE.
     """
     require_svm(p, "VMRUN")
