@@ -32,7 +32,7 @@ def generation(report: Report) -> str:
 def as_csv(report: Report) -> str:
     """Write a complete price list; CalibrationError where the numbers must not become prices."""
     if report.refused:
-        raise CalibrationError(f"no price list: {report.refused}, and no price of a processor")
+        raise CalibrationError(f"no price list: {report.refused}")
     name = f"measured-{report.date}"
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
