@@ -63,6 +63,7 @@ class TestNotation:
             ("-1", (1 << 64) - 1),
             ("-(1 << 47)", 0xFFFF_8000_0000_0000),
             ("(HOST + 2 * 8) ^ 1", at.HOST + 17),
+            ("MSRPM + 0x820", at.MSRPM + 0x820),
         ],
     )
     def test_a_number_may_have_a_name(self, written, number):
@@ -174,6 +175,10 @@ class TestLeaks:
         assert leaks.left(machine) == leaks.lost(machine) == ()
         assert leaks.sentences(machine) == ["GIF is clear: NMIs and interrupts wait until STGI."]
 
+    def test_an_event_that_was_not_taken_is_told(self):
+        said = leaks.sentences(self.after([("clgi",), ("intr",), ("nmi",)]))
+        assert said[0] == "Waiting at the end: an interrupt, NMI."
+
     def test_each_field_says_what_wrote_it_last(self):
         writers = leaks.writers(self.after(MENDED))
         assert writers["LSTAR"] == "host VMLOAD HOST"
@@ -240,11 +245,44 @@ class TestComparison:
     def test_a_guest_s_end_is_a_line_of_its_own(self, replay):
         replay("qemu72", reference.run(LEAK, profile("qemu72")))
         found = comparison.emulate(LEAK)
-        labels = [line.label for line in found.lines]
+        labels = [line.label for n, line in enumerate(found.lines) if found.shows(n)]
         assert labels[2:4] == ["vmrun VMCB", "│ wrmsr LSTAR 0x7f0000001000"]
-        end = labels.index("└ ends in")
+        end = [line.label for line in found.lines].index("└ ends in")
         assert found.model.seen[end] == "VMMCALL"
         assert 2 not in found.model.seen
+
+    def test_an_injected_exception_is_a_line_where_there_is_one(self, replay):
+        inject = ("store", at.linear(at.VMCB + 0xA8), 0x8000_0306, 8)
+        for before, shown in (([inject], ["│ exception from EVENTINJ", "#UD(0x0)", "#UD(0x0)"]), ([], [])):
+            program = [*before, ("vmrun", at.VMCB, [("sldt",)])]
+            replay("qemu72", reference.run(program, profile("qemu72")))
+            rows = [re.split(" {2,}", row) for row in as_text(comparison.emulate(program)).splitlines()]
+            assert [row for row in rows if row[0] == "│ exception from EVENTINJ"] == (
+                [shown] if shown else []
+            )
+            assert ["│ sldt", "0x48", "0x48"] in rows
+
+    @pytest.mark.parametrize(
+        "operation,gave",
+        [
+            (("syscall",), "CS 0x10 SS 0x18 RFLAGS 0x0"),
+            (("sgdt",), f"limit {at.GDT_LIMIT:#x} base {at.linear(at.TABLES):#x}"),
+            (("lidt", 0xFFF, 0x1000), "limit 0xfff base 0x1000"),
+            (("rdtscp",), "0x0"),
+            (("mov_to_cr", 8, 3), "done"),
+            (("sti_clgi",), "done"),
+            (("wrmsr", MSR.LSTAR, 1 << 47), "#GP(0x0)"),
+        ],
+    )
+    def test_what_an_operation_gives_is_in_words(self, replay, operation, gave):
+        program = [operation]
+        replay("bochs27", reference.run(program, profile("bochs27")))
+        assert comparison.emulate(program).model.seen[0] == gave
+
+    def test_an_interrupt_is_shown_where_it_is_taken(self, replay):
+        program = [("clgi",), ("sti",), ("intr",), ("stgi",)]
+        replay("bochs27", reference.run(program, profile("bochs27")))
+        assert comparison.emulate(program).model.seen[3] == "done, INTR"
 
     def test_what_a_guest_does_not_reach_says_so(self, replay):
         program = notation.program('("vmrun", VMCB + 8, [("swapgs",)]),')
@@ -423,6 +461,8 @@ class TestCommand:
             command("--help")
         said = capsys.readouterr().out
         assert "wrmsr msr value" in " ".join(said.split())
+        assert "mov_to_cr control-register value" in " ".join(said.split())
+        assert "  control-register: 0, 2, 3, 4, 8" in said
         for selector, what, _ in at.DESCRIPTORS:
             assert f"{selector:#04x}  {what}" in said
         for line in (line for line in said.splitlines() if line.startswith('  ("')):

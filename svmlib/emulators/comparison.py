@@ -10,11 +10,12 @@ from types import ModuleType
 from typing import NamedTuple
 
 from ..data import rows
+from ..memory import canonical
 from . import bochs, leaks, notation, qemu
 from .deviations import DEVIATIONS, profile
 from .outcomes import ENTRY, EmulatorError, Outcome, decode, entry
-from .programs import Operation, Program
-from .reference import Machine
+from .programs import OPERANDS, Operation, Program
+from .reference import INJECTED, Machine
 from .reference import run as run_on_model
 
 ENGINES: dict[str, ModuleType] = {"QEMU": qemu, "Bochs": bochs}
@@ -66,6 +67,11 @@ class Comparison(NamedTuple):
     #: What a reader should not miss.
     sentences: Sequence[str]
 
+    def shows(self, number: int) -> bool:
+        """Whether there is something to read on line `number`; an injected exception is rare."""
+        columns = [self.model, *(engine.column for engine in self.engines)]
+        return self.lines[number].operation is not INJECTED or any(number in c.seen for c in columns)
+
     @property
     def explained(self) -> bool:
         """Whether every emulator that is here did what the model says of it."""
@@ -109,13 +115,14 @@ def _versions() -> tuple[dict[str, str], dict[str, str]]:
     return found, missing
 
 
-def _lines(program: Program, bar: str = "") -> Iterator[Line]:
+def _lines(program: Program) -> Iterator[Line]:
     for operation in program:
-        label = bar + notation.said(operation)
-        if operation[0] == "vmrun" and operation[2]:
+        label = notation.said(operation)
+        if operation[0] == "vmrun":
             yield Line(label, None)
-            yield from _lines(operation[2], bar + "│ ")
-            yield Line(bar + "└ ends in", operation)
+            yield Line("│ exception from EVENTINJ", INJECTED)
+            yield from (Line(f"│ {notation.said(inner)}", inner) for inner in operation[2])
+            yield Line("└ ends in", operation)
         else:
             yield Line(label, operation)
 
@@ -137,17 +144,30 @@ def _seen(lines: Sequence[Line], outcome: Outcome, done: Sequence[Operation]) ->
     return seen | _state(outcome.state)
 
 
-#: What begins the names of operations that give a value.
-_READS = ("rd", "mov_from", "load", "sgdt", "sidt", "sldt", "str")
+#: Operations that give a value which is a number and nothing else.
+_READS = {"rdmsr", "rdfsbase", "rdgsbase", "rdtscp", "rdpid", "sldt", "str", "load", "load_gs"} | {
+    name for name in OPERANDS if name.startswith("mov_from_")
+}
 
 
 def _gave(operation: Operation, vector: int, code: int, result: int) -> str:
+    """An entry in words: what the operation gave, or its fault, and the interrupts taken meanwhile."""
+    first, *taken = entry(vector, code, result).split(", ")
     name = operation[1] if operation[0] == "user" else operation[0]
-    if name == "vmrun" and not vector:
+    if "#" not in first and "vector" not in first:
+        first = _value(name, result)
+    return ", ".join([first, *taken])
+
+
+def _value(name: str, result: int) -> str:
+    if name == "vmrun":
         return notation.exitcode(result)
-    if not vector and not result and (not name.startswith(_READS) or name.startswith("store")):
-        return "done"
-    return entry(vector, code, result)
+    if name in ("syscall", "sysret", "iret"):
+        return f"CS {result & 0xFFFF:#x} SS {result >> 16 & 0xFFFF:#x} RFLAGS {result >> 32:#x}"
+    if name in ("lgdt", "lidt", "sgdt", "sidt"):
+        base = canonical(result)
+        return f"limit {(result ^ base) >> 48:#x} base {base:#x}"
+    return f"{result:#x}" if result or name in _READS else "done"
 
 
 def _state(state: bytes) -> dict[Place, str]:

@@ -18,7 +18,7 @@ from ..profiles import PROFILES
 from . import layout as at
 from . import notation
 from .comparison import Comparison, Engine, Place, emulate
-from .programs import OPERANDS, ProgramError, text
+from .programs import CHOICES, OPERANDS, ProgramError, text
 
 # -- As JSON
 
@@ -36,6 +36,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
         "operations": [
             {"line": line.label} | {name: column.seen.get(n) for name, column in columns.items()}
             for n, line in enumerate(found.lines)
+            if found.shows(n)
         ],
         "state": {
             str(field): {"start": at_start, "written_by": found.writers.get(str(field))}
@@ -81,6 +82,7 @@ def as_text(found: Comparison, *, everything: bool = False, colour: bool = False
     operations = [
         [line.label, *(_cells(found, n, colour) if line.operation else [])]
         for n, line in enumerate(found.lines)
+        if found.shows(n)
     ]
     fields = list(_fields(found, everything, colour))
     title = "The state at the end" if everything else "The state that changed"
@@ -195,10 +197,14 @@ A program is a list of operations in a file, - for standard input:
   ("wrmsr", LSTAR, 1 << 47),            an MSR by name
   ("store", linear(VMCB.ASID), 0, 4),   a field of a page; loads and stores take linear addresses
   ("user", "swapgs"),                   at CPL 3
+  ("sti_clgi",),                        STI and, in its shadow, CLGI; sti_cli and sti_vmmcall alike
+  ("intr",), ("nmi",),                  the CPU sends itself interrupt 0x40, or an NMI
   ("vmrun", VMCB, [("swapgs",)]),       a guest; it leaves with VMMCALL
 
 operations:
 {operations}
+
+{choices}
 
 selectors (mov_to_sreg, lldt, ltr; with the ring in their two low bits):
 {selectors}
@@ -215,13 +221,19 @@ examples:
 
 def command(commands: Any) -> None:
     """Add `emulate` to the command line."""
-    operations = ", ".join(" ".join([name, *kinds]) for name, kinds in OPERANDS.items())
+    operations = "; ".join(
+        " ".join([name, *(kind.replace(" ", "-") for kind in kinds)]) for name, kinds in OPERANDS.items()
+    )
+    choices = [f"  {kind.replace(' ', '-')}: {', '.join(map(str, CHOICES[kind]))}" for kind in CHOICES]
     parser = commands.add_parser(
         "emulate",
         help="one program on the model, on QEMU and on Bochs, side by side",
         description=__doc__,
         epilog=_HELP.format(
-            operations=fill(operations, _WIDTH, initial_indent="  ", subsequent_indent="  "),
+            operations=fill(
+                operations, _WIDTH, break_on_hyphens=False, initial_indent="  ", subsequent_indent="  "
+            ),
+            choices="\n".join(choices),
             selectors="\n".join(f"  {selector:#04x}  {what}" for selector, what, _ in at.DESCRIPTORS),
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,

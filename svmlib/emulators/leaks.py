@@ -14,6 +14,7 @@ from .reference import Machine
 
 #: Pages that hold the guest's half: a VMLOAD of one loads the guest's values.
 _GUESTS = (at.VMCB, at.GUEST)
+_TABLES = {"GDT": at.TABLES, "second GDT": at.TABLES_OTHER}
 _NAMES = {pa: name for name, pa in PAGES.items()}
 
 
@@ -35,8 +36,9 @@ def writers(machine: Machine) -> dict[str, str]:
 
 def _place(field: str) -> range | None:
     """The addresses of a field's bytes in memory; None for a register."""
-    if field.startswith("GDT+"):
-        start = at.TABLES + int(field[4:], 16)
+    table, _, offset = field.partition("+")
+    if table in _TABLES:
+        start = _TABLES[table] + int(offset, 16)
         return range(start, start + 8)
     page, _, name = field.rstrip("]").partition("[")
     if not name or name not in FIELDS:
@@ -124,6 +126,9 @@ def sentences(machine: Machine) -> list[str]:
             f"Lost to the guest: {', '.join(names)}. Its VMCB does not hold what it left; "
             "VMSAVE of the VMCB comes after the VMRUN and before the host's VMLOAD."
         )
+    if machine.pending:
+        waiting = ", ".join("NMI" if event == "NMI" else "an interrupt" for event in machine.pending)
+        said.append(f"Waiting at the end: {waiting}.")
     if not machine.gif:
         said.append("GIF is clear: NMIs and interrupts wait until STGI.")
     return said

@@ -24,6 +24,8 @@ from .outcomes import PAGES
 from .programs import OPERANDS, Operation, ProgramError, check
 
 _WORD = 1 << 64
+#: What a name stands for: the pages, and the permission maps of a fresh VMCB.
+_PLACES = PAGES | {"MSRPM": at.MSRPM, "IOPM": at.IOPM}
 _MSRS: dict[str, int] = vars(MSR)
 #: Field of a page -> its offset.
 FIELDS = {name: offset for name, (offset, _) in CONTROL.items()} | {
@@ -167,8 +169,8 @@ def _calculated(node: ast.expr, op: type[ast.operator], left: int, right: int) -
 
 def _named(name: str) -> int:
     """The number that a name stands for: an MSR's, a page's or a field's address."""
-    if name in PAGES:
-        return PAGES[name]
+    if name in _PLACES:
+        return _PLACES[name]
     msr = name.removeprefix("MSR.")
     if msr in _MSRS:
         return _MSRS[msr]
@@ -177,7 +179,7 @@ def _named(name: str) -> int:
         if field in FIELDS:
             return PAGES[page] + FIELDS[field]
         raise ProgramError(f"the page {page} has no field {field!r}; {_near(field, FIELDS) or _SOME_FIELDS}")
-    known = {*PAGES, *_MSRS, "linear"}
+    known = {*_PLACES, *_MSRS, "linear"}
     near = _near(name, known) or f"there are {', '.join(sorted(known))}"
     raise ProgramError(f"no name {name!r}; {near}")
 

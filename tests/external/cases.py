@@ -1,4 +1,4 @@
-"""The rows of kvm_unit_tests.csv as programs, and what an outcome shows of what a row expects.
+"""The rows of kvm_unit_tests.csv and interrupts.csv as programs, and what an outcome shows of each.
 
 A row sets fields of the VMCB, intercepts, bits of the MSR permission map, or an MSR, and says what is seen:
 
@@ -9,6 +9,9 @@ A row sets fields of the VMCB, intercepts, bits of the MSR permission map, or an
     EXITCODE=INVALID; ES.base=0x5        what the VMRUN ends in, and a field of the VMCB behind it
     guest=#UD(0x0)                       the guest's first entry in the log
     LSTAR=#GP(0x0)                       what WRMSR gives, or RDMSR after it
+    each=. . INTR exit:NMI               what each operation gives: nothing, an interrupt, an exit
+
+A row of interrupts.csv has operations of the host before and after its VMRUN, too.
 """
 
 import csv
@@ -32,6 +35,10 @@ MAP = 0x10_0000
 RANGES = ((0, 0), (0xC000_0000, 0x800), (0xC001_0000, 0x1000))
 
 
+#: What SLDT gives is no EXITCODE of a row: those are above.
+SLDT = at.LDT_SELECTOR
+
+
 class Case(NamedTuple):
     """A row; `set`, `guest` and `expected` are lists separated by semicolons."""
 
@@ -40,12 +47,16 @@ class Case(NamedTuple):
     guest: str
     expected: str
     source: str
+    before: str = ""
+    after: str = ""
 
     @property
     def kind(self) -> str:
         """The instruction that is looked at."""
         first = self.case.partition("-")[0]
-        return first if first in ("vmload", "vmsave", "wrmsr") else "vmrun"
+        return (
+            first if first in ("vmload", "vmsave", "wrmsr") else "each" if "each" in self.wanted else "vmrun"
+        )
 
     @property
     def wanted(self) -> dict[str, str]:
@@ -61,7 +72,7 @@ def table(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-CASES = {row["case"]: Case(**row) for row in table("kvm_unit_tests")}
+CASES = {row["case"]: Case(**row) for row in (*table("kvm_unit_tests"), *table("interrupts"))}
 
 
 def parts(text: str) -> list[str]:
@@ -137,8 +148,8 @@ def looked_at(page: int, field: str) -> Operation:
     return ("load", at.linear(page) + offset, size)
 
 
-def guest(text: str) -> list[Operation]:
-    """A guest's operations, written as "wrmsr LSTAR 0x5"."""
+def operations(text: str) -> list[Operation]:
+    """Operations, written as "wrmsr LSTAR 0x5"."""
     return [(name, *map(number, words)) for name, *words in map(str.split, parts(text))]
 
 
@@ -151,7 +162,7 @@ def pages(case: Case) -> list[int]:
 def switch(case: Case) -> list[Operation]:
     """The changes of a row, its VMRUN, and the looks at the VMCB behind it."""
     seen = [looked_at(at.VMCB, name) for name in case.wanted if name not in ("EXITCODE", "guest")]
-    return [*stores(at.VMCB, case.set), ("vmrun", at.VMCB, guest(case.guest)), *seen]
+    return [*stores(at.VMCB, case.set), ("vmrun", at.VMCB, operations(case.guest)), *seen]
 
 
 def program(case: Case) -> list[Operation]:
@@ -161,6 +172,9 @@ def program(case: Case) -> list[Operation]:
     if case.kind == "wrmsr":
         name, value = case.set.split(" =")
         return [("wrmsr", number(name), int(value, 16)), ("rdmsr", number(name))]
+    if case.kind == "each":
+        entry_ = [] if case.guest == "none" else [("vmrun", at.VMCB, operations(case.guest))]
+        return [*stores(at.VMCB, case.set), *operations(case.before), *entry_, *operations(case.after)]
     if case.kind == "vmload":
         moved = [("vmload", at.SPARE), ("vmsave", at.SPARE)]
         return [*stores(at.SPARE, case.set), *moved, *(looked_at(at.SPARE, name) for name in case.wanted)]
@@ -212,11 +226,18 @@ def shown(outcome: Outcome) -> list[str]:
 
 def reached(case: Case) -> int:
     """How many entries the row's guest should leave: those up to an intercepted operation."""
-    names = [name for name, *_ in guest(case.guest)]
+    names = [name for name, *_ in operations(case.guest)]
     ends = case.wanted["EXITCODE"]
     if ends == spelled("VMMCALL"):
         return len(names) + ("EVENTINJ" in case.set and "guest" in case.wanted)
     return next((step for step, name in enumerate(names) if spelled(name.upper()) == ends), 0)
+
+
+def token(said: str) -> str:
+    """An entry as a word: "." for nothing, the selector of SLDT included, which stands for a NOP."""
+    value, _, taken = said.partition(", ")
+    exits = {f"{code:#x}": f"exit:{name}" for name, code in EXITCODES.items() if code > SLDT}
+    return taken or ("." if value in ("0x0", f"{at.LDT_SELECTOR:#x}") else exits.get(value, value))
 
 
 def observed(case: Case, outcome: Outcome) -> dict[str, str]:
@@ -229,6 +250,9 @@ def observed(case: Case, outcome: Outcome) -> dict[str, str]:
         return {"page": "; ".join(failed) or case.wanted["page"]}
     if case.kind == "wrmsr":
         return dict.fromkeys(case.wanted, entries[1] if entries[0] == "0x0" else entries[0])
+    if case.kind == "each":
+        behind = entries[len(stores(at.VMCB, case.set)) :]
+        return {"each": " ".join(map(token, behind[: len(case.wanted["each"].split())]))}
     if case.kind == "vmload":
         return dict(zip(case.wanted, entries[-len(case.wanted) :], strict=True))
     first = [name for name, *_ in program(case)].index("vmrun")
