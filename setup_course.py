@@ -225,6 +225,12 @@ def browser():
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
+def postgresql():
+    """The folder of PostgreSQL's programs, or None; Debian keeps them off PATH."""
+    here = [shutil.which("initdb")] + sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")))
+    return next((str(Path(one).resolve().parent) for one in here if one), None)
+
+
 def install_tools():
     """Get what only tests need from the packages of Debian, as root; elsewhere those tests are skipped."""
     missing = " ".join(packages for packages, found in TOOLS if not found())
@@ -245,6 +251,7 @@ def install_tools():
 # Debian's packages, and what finds them.
 TOOLS = (
     ("chromium", browser),
+    ("postgresql", postgresql),
     ("qemu-system-x86", lambda: shutil.which("qemu-system-x86_64")),
     ("bochs bochs-sdl bochsbios vgabios", lambda: shutil.which("bochs")),
     ("gcc libc6-dev", lambda: shutil.which("cc")),

@@ -22,12 +22,13 @@ def network() -> str | None:
 
 FINDERS = {
     "browser": (setup_course.browser, "no Chromium on PATH: install chromium or google-chrome"),
+    "postgresql": (setup_course.postgresql, "no PostgreSQL server here: install postgresql"),
     "network": (network, "pip reaches no package index: connect to the network"),
 }
 
 
 def require(component: str, cure: str = "") -> str:
-    """Where `component` is: "browser", "network" or a program on PATH; without it, the test ends here."""
+    """Where a component (one of FINDERS, or a program on PATH) is; without it, the test ends here."""
     find, reason = FINDERS.get(
         component, (lambda: shutil.which(component), f"no {component} on PATH. {cure}")
     )
