@@ -49,6 +49,7 @@ def here(tmp_path_factory):
 
 
 @amd_only
+@pytest.mark.xdist_group("measured")
 class TestThisMachine:
     def test_every_distribution_is_in_order_and_above_nothing(self, here):
         for found in here.report.events.values():

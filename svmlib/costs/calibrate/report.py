@@ -19,7 +19,7 @@ _WORDS = ("made by", "vendor", "name", "hypervisor", "date", "event", "end")
 _NAMED = re.compile(rf"({'|'.join((*_NUMBERS, *_WORDS))}): (.*)")
 _IMAGE, _NONE = "image", "none"
 #: In ticks: CPUID waits for all before it.  Leaf 0 takes 48 core cycles on K8 and no more than 147 since, an
-#: exit to a hypervisor at least 1700 (data/measurements.csv): outside these bounds something hides.
+#: exit to a hypervisor 1018 ticks and more (data/measurements.csv): outside these bounds something hides.
 _FASTEST_CPUID, _SLOWEST_CPUID = 20, 1000
 
 
