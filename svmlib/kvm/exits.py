@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 EXITCODES = {"kernel": 0x72, "user": 0x7B, "sched": 0x60}
 #: Events that may arrive, as they wait in a processor; the interrupt's vector is Linux's for the timer.
 ARRIVALS: dict[str, Any] = {"NMI": "NMI", "#MC": "#MC", "INTR": ("INTR", 0xEC), "SMI": "SMI"}
-_NAMES = {name.lstrip("#").lower(): name for name in ARRIVALS}
+#: Exits of guests that run guests (nested.py), on hosts with Host.nested: L1's VMRUN or L2's exit to L1;
+#: VMLOAD and VMSAVE of a page of the guest's own; VMSAVE with the address of one of the host's.
+NESTED_KINDS = {"nested": 0x80, "vmload": 0x82, "vmsave": 0x83, "escape": 0x83}
+#: What else may arrive when it is asked for: the interrupt by which a rebooting CPU stops the others.
+MORE_ARRIVALS: dict[str, Any] = {"REBOOT": ("INTR", 0xF8)}
+_NAMES = {name.lstrip("#").lower(): name for name in (*ARRIVALS, *MORE_ARRIVALS)}
 _ARRIVAL = re.compile(rf"\+({'|'.join(_NAMES)})(?:\.([0-9]+))?")
 
 
@@ -76,7 +81,7 @@ def _exit(word: str) -> Exit:
             fields["cpu" if suffix[0] == "@" else "vcpu"] = int(suffix[1:])
         else:
             kind = ""
-    if kind not in EXITCODES:
+    if kind not in EXITCODES and kind not in NESTED_KINDS:
         raise ValueError(
             f"no exit {word!r}; write kernel or user, then +nmi, @CPU, #vCPU, as in user+nmi@1; "
             "or sched; +mc +intr +smi are events, too, and +nmi.12 comes after 12 steps"

@@ -62,6 +62,12 @@ class Host(NamedTuple):
     #: What the host keeps in DEBUGCTL, and whether the kernel switches it by hand (commit-433265870ab3).
     debugctl: int = 0
     debugctl_switched: bool = True
+    #: Whether guests run guests, and how KVM keeps the two halves: "hsave" or "vmcb02" (nested.py); and
+    #: whether the machine executes L1's VMLOAD and VMSAVE.
+    nested: str = ""
+    virtual_vmload: bool = False
+    #: Mistakes on record that the kernel around the path makes: "B10", "B12".
+    bugs: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[str, ...]:

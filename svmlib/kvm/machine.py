@@ -15,13 +15,13 @@ from .. import profiles
 from ..faults import Fault, Runaway, Shutdown
 from ..instructions import Cpu, events, sev_es
 from ..instructions.intercepts import EXITCODES as CODES
-from ..instructions.svm import HOST_SET, VMSAVE_SET
+from ..instructions.svm import HOST_SET, VMRUN_SET, VMSAVE_SET
 from ..memory import DIRECT_MAP, Memory
 from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
 from ..trace import Trace
-from . import guest, kernels
-from .exits import ARRIVALS, EXITCODES, Exit, ExitRecord
+from . import guest, kernels, nested, svm_ops
+from .exits import ARRIVALS, EXITCODES, MORE_ARRIVALS, NESTED_KINDS, Exit, ExitRecord
 from .host import ENDING, MACHINE_CHECK, TASKS, Host, Task, new_vmcb
 from .invariants import Violation, broken, describe, left_behind
 from .percpu import symbols
@@ -69,11 +69,17 @@ class Thread:
         self.in_period = False
         self.entries = 0
         self.tsc_aux = 0x1000 + number
+        #: The vCPU's number; whether its L2 runs, and the half of its state that then waits.
+        self.number, self.l2 = number, False
+        self.other = tuple(
+            nested.second_states(host, number)[-1][guest.REACH.index(name)] for name in VMRUN_SET.names
+        )
         vmcb_pa = new_vmcb(machine.memory, number, left | {"TSC_AUX": self.tsc_aux}, host)
         first = machine.processors[0]
         fields = {
             "_features": host.features,
             "vmcb_pa": vmcb_pa,
+            **nested.set_up(machine.memory, number, host),
             "cpu": 0,
             "guest_state_loaded": False,
             "sev_es": self.encrypted,
@@ -116,7 +122,8 @@ class Machine:
         self.current: list[Thread | None] = [None] * host.cpus
         self.trace.guest = {name: set() for name in guest.REACH}
         for thread in self.threads:
-            for state in thread.states:
+            second = nested.second_states(host, thread.number) if host.nested else ()
+            for state in (*thread.states, *second):
                 for name, value in zip(guest.REACH, state, strict=True):
                     self.trace.guest[name].add(value)
             for name, value in ({"TSC_AUX": thread.tsc_aux} | thread.beyond).items():
@@ -175,7 +182,12 @@ class Machine:
         return True
 
     def step(self, exit_: Exit) -> bool:
-        """Let one exit happen, without a record of it; False if it breaks a rule."""
+        """Let one exit happen, without a record of it; False if it breaks a rule.
+
+        Once the host reboots, nothing happens any more.
+        """
+        if self.kept.get("rebooting"):
+            return True
         timed = [(name, at) for name, at in exit_.arrivals if at is not None]
         if timed:
             self.coming, self.began = timed, len(self.trace)
@@ -191,6 +203,8 @@ class Machine:
         except Runaway as runaway:
             self.trace.limit = sys.maxsize
             self._violate_once("window", exit_.cpu, f"The machine hung: {runaway}.")
+        except svm_ops.Rebooting:
+            self.kept["rebooting"] = True
         except Broken:
             pass
         finally:
@@ -230,6 +244,8 @@ class Machine:
         if exit_.kind == "user":
             self._put(thread, p)
             self.kernel.user_space(self, thread, p)
+        elif exit_.kind in NESTED_KINDS:
+            nested.handle(self, thread, p, exit_.kind)
         elif exit_.kind == "sched":
             self._schedule_out(thread)
             self.kernel.other_thread(self, self.others[p.index], p)
@@ -238,7 +254,7 @@ class Machine:
         regs = p.regs
         if self.kernel.cli_first:
             cpu.cli()
-        cpu.clgi()
+        svm_ops.clgi(cpu)
         names = thread.names
         host = tuple([regs[name] for name in names])
         regs.update(zip(names, thread.swapped, strict=True))
@@ -320,7 +336,9 @@ class Machine:
         self.trace.phase = phase
         if exit_.nmi:
             p.pending.append("NMI")
-        p.pending += [ARRIVALS[name] for name, at in exit_.arrivals if at is None]
+        p.pending += [(ARRIVALS | MORE_ARRIVALS)[name] for name, at in exit_.arrivals if at is None]
+        if exit_.kind in NESTED_KINDS:
+            return nested.execute(self, thread, p, exit_.kind)
         return EXITCODES[exit_.kind]
 
     def _guest_looks_beyond(self, thread: Thread, p: Processor) -> None:
@@ -360,7 +378,7 @@ class Machine:
         """Between two instructions: what was to arrive by now waits, and is taken if it may be."""
         done = len(self.trace) - self.began
         while self.coming and self.coming[0][1] <= done:
-            p.pending.append(ARRIVALS[self.coming.pop(0)[0]])
+            p.pending.append((ARRIVALS | MORE_ARRIVALS)[self.coming.pop(0)[0]])
             events.arrive(p)
 
     # -- around it
@@ -407,7 +425,7 @@ class Machine:
 
     def _saved_page(self, thread: Thread) -> bytearray:
         """Return the page that holds what VMSAVE carries of the guest, as a VMCB has it."""
-        page = self.memory.page(thread.vcpu._fields["vmcb_pa"])
+        page = self.memory.page(thread.vcpu._fields["vmcb01_pa"])
         return sev_es.shifted(self.memory, sev_es.vmsa(page)) if thread.encrypted else page
 
     def _find_left_behind(self, p: Processor, names: tuple[str, ...]) -> None:
@@ -458,12 +476,16 @@ class Machine:
             return
         if not p.gif:
             self.violate("flags", p, "", f"GIF is clear after {name}: no NMI and no interrupt can arrive.")
-        if not p.regs["RFLAGS"] & RFLAGS_IF:
+        if not p.regs["RFLAGS"] & RFLAGS_IF and name != "on_user_return":
             self.violate("flags", p, "", f"Interrupts are off after {name}, and nobody turns them on again.")
 
     def violate(self, invariant: str, p: Processor, register: str, why: str) -> None:
         """End the run: `register` of `p` breaks the rule `invariant`, as somebody notices it now."""
         self.violation = broken(self, p, invariant, register, why)
+        raise Broken
+
+    def end(self) -> None:
+        """End the run: `violation` says why."""
         raise Broken
 
     def _violate_once(self, invariant: str, n: int, why: str) -> None:

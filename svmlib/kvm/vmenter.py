@@ -1,6 +1,7 @@
 """The kernel's pieces around VMRUN that every path of 2020 used: vmenter.S, reload_tss, load_gs_index."""
 
 from ..instructions import Cpu
+from . import svm_ops
 from .percpu import per_cpu
 from .vcpu import Vcpu, static_cpu_has
 
@@ -24,9 +25,9 @@ def svm_vcpu_run(cpu: Cpu, vcpu: Vcpu) -> None:
     """
     vmcb_pa = vcpu.vmcb_pa
     cpu.sti()
-    cpu.vmload(vmcb_pa)
-    cpu.vmrun(vmcb_pa)
-    cpu.vmsave(vmcb_pa)
+    svm_ops.vmload(cpu, vmcb_pa)
+    svm_ops.vmrun(cpu, vmcb_pa)
+    svm_ops.vmsave(cpu, vmcb_pa)
     cpu.cli()
 
 

@@ -9,6 +9,7 @@ and VMLOAD is left away (linux-sev-c-2025, linux-vmenter-2024).  The same KVM ru
 from ..instructions import Cpu
 from ..instructions.sev_es import HOST_AREA, ROWS
 from ..kvm.percpu import per_cpu
+from ..kvm.svm_ops import vmload, vmrun, vmsave
 from ..kvm.user_return import kvm_get_user_return_msr, kvm_set_user_return_msr
 from ..kvm.vcpu import Vcpu, static_cpu_has
 from ..registers import MSR
@@ -27,7 +28,7 @@ def prepare_switch_to_guest(cpu: Cpu, vcpu: Vcpu) -> None:
     """svm_prepare_switch_to_guest(): VMSAVE, type B for an SEV-ES guest, TSC_AUX unless hardware does."""
     if vcpu.guest_state_loaded:
         return
-    cpu.vmsave(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+    vmsave(cpu, per_cpu(cpu, vcpu.cpu, "save_area_pa"))
     sev_es_guest = vcpu.sev_es
     if sev_es_guest:
         sev_es_prepare_switch_to_guest(cpu, vcpu, sev_es_host_save_area(cpu, vcpu))
@@ -72,15 +73,16 @@ def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
 def __svm_sev_es_vcpu_run(cpu: Cpu, vmcb_pa: int, hostsa: int) -> None:
     for register in CALLEE_SAVED:
         cpu.store_register(hostsa + _AT[register], register)
-    cpu.vmrun(vmcb_pa)
+    vmrun(cpu, vmcb_pa)
 
 
 def upstream_run(cpu: Cpu, vcpu: Vcpu) -> None:
     """__svm_vcpu_run(), as it is since 2023: without reload_tss(), and here without SPEC_CTRL."""
-    vmcb_pa, save_area_pa = vcpu.vmcb_pa, per_cpu(cpu, vcpu.cpu, "save_area_pa")
+    vmcb01_pa, vmcb_pa = vcpu.vmcb01_pa, vcpu.vmcb_pa
+    save_area_pa = per_cpu(cpu, vcpu.cpu, "save_area_pa")
     cpu.sti()
-    cpu.vmload(vmcb_pa)
-    cpu.vmrun(vmcb_pa)
-    cpu.vmsave(vmcb_pa)
-    cpu.vmload(save_area_pa)
+    vmload(cpu, vmcb01_pa)
+    vmrun(cpu, vmcb_pa)
+    vmsave(cpu, vmcb01_pa)
+    vmload(cpu, save_area_pa)
     cpu.cli()

@@ -8,6 +8,7 @@ user-return MSR.  reload_tss() was still there; it went in 2023.
 
 from ..instructions import Cpu
 from ..kvm.percpu import per_cpu, this_cpu_read
+from ..kvm.svm_ops import vmload, vmrun, vmsave
 from ..kvm.user_return import kvm_on_user_return, kvm_set_user_return_msr
 from ..kvm.vcpu import Vcpu
 from ..kvm.vmenter import reload_tss
@@ -21,7 +22,7 @@ def prepare_switch_to_guest(cpu: Cpu, vcpu: Vcpu) -> None:
     """svm_prepare_switch_to_guest(): one VMSAVE, once until the vCPU is put; the guest's TSC_AUX."""
     if vcpu.guest_state_loaded:
         return
-    cpu.vmsave(per_cpu(cpu, vcpu.cpu, "save_area_pa"))
+    vmsave(cpu, per_cpu(cpu, vcpu.cpu, "save_area_pa"))
     kvm_set_user_return_msr(cpu, vcpu.tsc_aux)
     vcpu.guest_state_loaded = True
 
@@ -37,13 +38,14 @@ def __svm_vcpu_run(cpu: Cpu, vcpu: Vcpu) -> None:
         cpu, "save_area_pa"
     )  # pushed: after the next VMLOAD there is no per-CPU data
     restore_guest_spec_ctrl(cpu, vcpu)
-    vmcb_pa = vcpu.vmcb_pa
-    cpu.vmload(vmcb_pa)
+    # A nested guest's VMCB is another, but VMSAVE's set is always in vmcb01 (commit-cc3ed80ae69f).
+    vmcb01_pa, vmcb_pa = vcpu.vmcb01_pa, vcpu.vmcb_pa
+    vmload(cpu, vmcb01_pa)
     cpu.sti()
-    cpu.vmrun(vmcb_pa)
+    vmrun(cpu, vmcb_pa)
     cpu.cli()
-    cpu.vmsave(vmcb_pa)
-    cpu.vmload(save_area_pa)
+    vmsave(cpu, vmcb01_pa)
+    vmload(cpu, save_area_pa)
     restore_host_spec_ctrl(cpu, vcpu)
 
 

@@ -6,6 +6,7 @@ kernels took in 2025.  Held against what a real kernel executes (kernel-run).
 
 from ..instructions import Cpu
 from ..kvm.percpu import this_cpu_read
+from ..kvm.svm_ops import vmload, vmrun, vmsave
 from ..kvm.vcpu import Vcpu
 from ..kvm.vmenter import reload_tss
 from .upstream import on_user_return, prepare_host_switch, prepare_switch_to_guest
@@ -18,15 +19,15 @@ CARRIES = ("TSC_AUX",)
 def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
     """svm_vcpu_enter_exit(), with STI and CLI around __svm_vcpu_run(); then reload_tss(), before STGI."""
     cpu.sti()
-    __svm_vcpu_run(cpu, vcpu.vmcb_pa)
+    __svm_vcpu_run(cpu, vcpu.vmcb01_pa, vcpu.vmcb_pa)
     cpu.cli()
     reload_tss(cpu, vcpu)
 
 
-def __svm_vcpu_run(cpu: Cpu, vmcb_pa: int) -> None:
+def __svm_vcpu_run(cpu: Cpu, vmcb01_pa: int, vmcb_pa: int) -> None:
     # Pushed on the stack while GS is still the host's: after the guest's VMLOAD there is no per-CPU data.
     save_area_pa = this_cpu_read(cpu, "save_area_pa")
-    cpu.vmload(vmcb_pa)
-    cpu.vmrun(vmcb_pa)
-    cpu.vmsave(vmcb_pa)
-    cpu.vmload(save_area_pa)
+    vmload(cpu, vmcb01_pa)
+    vmrun(cpu, vmcb_pa)
+    vmsave(cpu, vmcb01_pa)
+    vmload(cpu, save_area_pa)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 from ..instructions import Cpu
 from ..kvm.percpu import page_to_phys, per_cpu, sme_page_pa
+from ..kvm.svm_ops import vmload, vmsave
 from ..kvm.vcpu import Vcpu
 from ..kvm.vmenter import reload_tss, svm_vcpu_run
 from ..registers import MSR
@@ -20,7 +21,7 @@ def prepare_switch_to_guest(cpu: Cpu, vcpu: Vcpu) -> None:
     """svm_prepare_guest_switch(): save the host with one VMSAVE, once until the vCPU is put."""
     if vcpu.guest_state_loaded:
         return
-    cpu.vmsave(sme_page_pa(cpu, per_cpu(cpu, vcpu.cpu, "save_area")))
+    vmsave(cpu, sme_page_pa(cpu, per_cpu(cpu, vcpu.cpu, "save_area")))
     vcpu.host_tsc_aux = cpu.rdmsr(MSR.TSC_AUX)
     vcpu.guest_state_loaded = True
 
@@ -29,7 +30,7 @@ def _enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
     # The address is fetched before VMRUN: between the guest's VMLOAD and the host's there is no per-CPU data.
     save_area = per_cpu(cpu, vcpu.cpu, "save_area")
     svm_vcpu_run(cpu, vcpu)
-    cpu.vmload(sme_page_pa(cpu, save_area))
+    vmload(cpu, sme_page_pa(cpu, save_area))
 
 
 def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
@@ -99,7 +100,7 @@ def _v3_prepare_switch_to_guest(cpu: Cpu, vcpu: Vcpu) -> None:
 
 
 def _v3_vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
-    """__svm_vcpu_run() of v3: the address on the stack, VMLOAD in assembly, before interrupts go off."""
+    """__svm_vcpu_run() of v3: the address on the stack, VMLOAD in assembly, with no exception table (B05)."""
     vmcb_pa, pushed = vcpu.vmcb_pa, page_to_phys(cpu, per_cpu(cpu, vcpu.cpu, "save_area"))
     cpu.sti()
     cpu.vmload(vmcb_pa)

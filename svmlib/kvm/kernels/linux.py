@@ -48,6 +48,7 @@ from ..percpu import (
     area,
     this_cpu_read,
 )
+from ..svm_ops import KVM_REBOOTING, REBOOT_VECTOR
 from ..vmenter import LDT_SELECTOR, TSS_SELECTOR, load_gs_index
 
 if TYPE_CHECKING:
@@ -174,6 +175,10 @@ class Linux:
 
     # -- its own data
 
+    def own_pa(self, machine: "Machine", p: Processor) -> int:
+        """Return the physical address of `p`'s area."""
+        return entry.own_area(machine, p) - self.direct_map
+
     def own_base(self, p: Processor) -> tuple[str, int]:
         """Return the register through which the kernel finds its per-CPU data, and its value; "" for none."""
         return "GS.base", p.regs["GS.base"]
@@ -209,9 +214,16 @@ class Linux:
         if user:
             self.enter(cpu)
         entry.read_own(machine, p, words)
+        if vector == REBOOT_VECTOR:
+            self.stop_this_cpu(cpu)
         if user:
             self.leave(cpu)
         cpu.iret()
+
+    def stop_this_cpu(self, cpu: Cpu) -> None:
+        """Another CPU reboots: no SVM on this one any more, whatever runs on it."""
+        cpu.store(self.direct_map + KVM_REBOOTING, 1, 1)
+        cpu.wrmsr(MSR.EFER, cpu.rdmsr(MSR.EFER) & ~EFER_SVME)
 
     def nmi(self, machine: "Machine", p: Processor, event: str) -> None:
         """Take an NMI or a machine check, which may find GS in any state: paranoid entry from the kernel."""
