@@ -14,6 +14,7 @@ import linecache
 import os
 import sys
 from collections.abc import Callable, Hashable, Iterator
+from contextlib import suppress
 from math import comb
 from operator import le
 from pathlib import Path
@@ -303,7 +304,7 @@ class _Search:
         for p in processors:
             p.between = self._fork_all if self.left else None
         try:
-            self._run(node, exit_)
+            steps = self._run(node, exit_)
         finally:
             for p in processors:
                 p.between = None
@@ -312,7 +313,17 @@ class _Search:
         after = self._reached(node, exit_, node.left, following)
         for arrivals, times in self.changed.items():
             self._with(node, exit_._replace(arrivals=arrivals), times, following)
+        if node.left == self.bounds.events:
+            self._twice(node, exit_, steps)
         return after
+
+    def _twice(self, node: _Node, exit_: Exit, steps: list[Step]) -> None:
+        """Let `exit_` happen again from the same state: the path has to do the same."""
+        with suppress(_Found):
+            if self._run(node, exit_) == steps:
+                return
+        words = " ".join(map(str, (*node.exits, exit_)))
+        raise _Impure(f"{_NOT_A_FUNCTION} In {words} it did something else the second time.")
 
     def _with(self, node: _Node, exit_: Exit, times: int, following: list[_Node]) -> None:
         """Let `exit_` happen with events that change its course; `times` places of theirs do the same."""

@@ -284,8 +284,9 @@ class Machine:
             self.violation = describe(self, p, "window", "RFLAGS", why, regs["RFLAGS"] & ~RFLAGS_IF)
             raise Broken
         cpu.stgi()
-        self.kernel.own_data(self, p)
         cpu.sti()
+        # The access ends STI's shadow: an interrupt that waits comes behind it.
+        self.kernel.own_data(self, p)
 
     def _gives_tsc_aux(self, thread: Thread) -> bool:
         """Whether the run loop has to load the guest's TSC_AUX: neither the path nor the hardware does."""
@@ -466,17 +467,17 @@ class Machine:
         trace = self.trace
         trace.phase = name
         trace.limit = len(trace.steps) + CALL_LIMIT
+        p = cpu._processor
         function(cpu, thread.vcpu)
         trace.phase = ""
         trace.limit = sys.maxsize
-        p = cpu._processor
         if self.violation or p.shutdown:
             raise p.shutdown or Broken
         if name in ("vcpu_enter_exit", "on_user_return"):  # GIF is clear in one, IF in the other
             return
         if not p.gif:
             self.violate("flags", p, "", f"GIF is clear after {name}: no NMI and no interrupt can arrive.")
-        if not p.regs["RFLAGS"] & RFLAGS_IF and name != "on_user_return":
+        if not p.regs["RFLAGS"] & RFLAGS_IF:
             self.violate("flags", p, "", f"Interrupts are off after {name}, and nobody turns them on again.")
 
     def violate(self, invariant: str, p: Processor, register: str, why: str) -> None:
