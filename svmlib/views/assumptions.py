@@ -81,29 +81,7 @@ def assumptions(
     paths: Paths, pair: tuple[str, str] = ("lazy", "vmload_before_stgi"), share: float = 0.06
 ) -> Any:
     """Show the controls over the comparison of two paths.  Needs a kernel: each change draws it anew."""
-    wide, style = widgets.Layout(width="400px"), {"description_width": "150px"}
-    own = {"layout": wide, "style": style}
-    picks: dict[str, Any] = {
-        "list": widgets.Dropdown(options=lists.names(), value=lists.ROOT, description="price list", **own),
-        "a": widgets.Dropdown(options=list(paths), value=pair[0], description="path A", **own),
-        "b": widgets.Dropdown(options=list(paths), value=pair[1], description="path B", **own),
-        "share": widgets.FloatLogSlider(
-            share, min=-4, max=0, step=0.05, description="share f", readout_format=".4f", **own
-        ),
-    }
-    ranges = {
-        event: widgets.IntRangeSlider(
-            value=_whole(lists.prices(lists.ROOT), event), min=0, max=most, description=f"{event} (ticks)",
-            continuous_update=False, **own,
-        )
-        for event, most in SLIDERS.items()
-    }  # fmt: skip
-    switches = {
-        name: widgets.Checkbox(
-            value=is_on, description=words, indent=False, layout=widgets.Layout(width="220px")
-        )
-        for name, (words, is_on) in _TERMS.items()
-    }
+    picks, ranges, switches = _picks(paths, pair, share), _ranges(), _switches()
     picture = widgets.HTML()
 
     def draw(change: Mapping[str, Any] | None = None) -> None:
@@ -121,7 +99,45 @@ def assumptions(
         control.observe(draw, "value")
     draw()
     rows = [
-        widgets.Box(list(part), layout=widgets.Layout(flex_flow="row wrap"))
-        for part in (picks.values(), ranges.values(), switches.values())
+        widgets.Box(list(part.values()), layout=widgets.Layout(flex_flow="row wrap"))
+        for part in (picks, ranges, switches)
     ]
     return widgets.VBox([*rows, picture])
+
+
+def _own() -> dict[str, Any]:
+    return {"layout": widgets.Layout(width="400px"), "style": {"description_width": "150px"}}
+
+
+def _picks(paths: Paths, pair: tuple[str, str], share: float) -> dict[str, Any]:
+    def choice(options: Any, value: str, words: str) -> Any:
+        return widgets.Dropdown(options=options, value=value, description=words, **_own())
+
+    f = widgets.FloatLogSlider(
+        share, min=-4, max=0, step=0.05, description="share f", readout_format=".4f", **_own()
+    )
+    return {
+        "list": choice(lists.names(), lists.ROOT, "price list"),
+        "a": choice(list(paths), pair[0], "path A"),
+        "b": choice(list(paths), pair[1], "path B"),
+        "share": f,
+    }
+
+
+def _ranges() -> dict[str, Any]:
+    usual = lists.prices(lists.ROOT)
+    return {
+        event: widgets.IntRangeSlider(
+            value=_whole(usual, event), min=0, max=most, description=f"{event} (ticks)",
+            continuous_update=False, **_own(),
+        )
+        for event, most in SLIDERS.items()
+    }  # fmt: skip
+
+
+def _switches() -> dict[str, Any]:
+    layout = widgets.Layout(width="220px")
+    return {
+        name: widgets.Checkbox(value=is_on, description=words, indent=False, layout=layout)
+        for name, (words, is_on) in _TERMS.items()
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from ..costs import Mix, chance, targets
@@ -83,7 +84,8 @@ def _draw_shares(axes: Any, decision: Any, pairs: int) -> None:
     for (a, b), (colour, stroke, hatch) in zip(list(decision.borders)[:pairs], _LOOKS, strict=False):
         values = [chance.spread(draws.cost(less(paths[a].at(f), paths[b].at(f)))) for f in _SHARES]
         low, median, high = (np.array(column) for column in zip(*values, strict=True))
-        axes.fill_between(_SHARES, low, high, color=colour, alpha=0.18, hatch=hatch, edgecolor=colour, lw=0)
+        pale, dark = to_rgba(colour, 0.18), to_rgba(colour, 0.6)
+        axes.fill_between(_SHARES, low, high, facecolor=pale, hatch=hatch, edgecolor=dark, lw=0)
         axes.plot(_SHARES, median, color=colour, ls=stroke, lw=2)
         name, at = f"{a} − {b}; 5 to 95 %", (_SHARES[2], median[2])
         axes.annotate(name, at, xytext=(0, 4), textcoords="offset points", bbox=_PAPER)

@@ -8,7 +8,10 @@ from ..costs import targets
 from ..costs.evidence import evidence as rows_on
 from .marks import STYLE, Html
 
-_WRAP = "white-space:normal;min-width:16em;text-align:left"
+_LEFT = "text-align:left;white-space:pre-line;vertical-align:top"
+_NUMBER = "text-align:left;white-space:pre;vertical-align:top"
+#: Cells up to this length keep to one line.
+_SHORT = 26
 
 
 def evidence(event: str) -> Html:
@@ -29,46 +32,41 @@ def calibration(found: targets.Calibration) -> Html:
 def answers(decision: Any) -> Html:
     """Return a decision (svmlib.decide) host by host: each pair's difference, and how sure its sign is."""
     pairs = list(decision.borders)
-    head = ("host", "f", *(f"{a} − {b}" for a, b in pairs))
+    head = ("host", "f", *(f"{a}\n− {b}" for a, b in pairs))
     border = ("border f*", "", *("–" if one is None else str(one) for one in decision.borders.values()))
     hosts = [
         (
-            one.name,
+            f"{one.name}\n{one.label}",
             f"{one.f.nominal:.4g}",
-            *(f"{found.ticks}: {_sure(found)}" for found in decision.differences[one.name]),
+            *(f"{found.ticks}\n{_sure(found)}" for found in decision.differences[one.name]),
         )
         for one in decision.mixes
     ]
-    caption = f"Ticks an exit, median (5 to 95 %), price list {decision.prices.name}"
-    notes = [f"{one.name}: {one.title} ({one.label})" for one in decision.mixes]
-    return _page(caption, head, [border, *hosts], notes)
+    caption = f"A − B in ticks an exit, median (5 to 95 %), price list {decision.prices.name}"
+    return _page(caption, head, [border, *hosts], [f"{one.name}: {one.title}" for one in decision.mixes])
 
 
 def _sure(found: Any) -> str:
-    return f"{found.sign}, {max(found.cheaper, 1 - found.cheaper):.0%}" if found.sign != "open" else (
-        f"open, {found.a} {found.cheaper:.0%}"
-    )  # fmt: skip
+    if found.sign == "open":
+        return f"open; A wins {found.cheaper:.0%}"
+    return f"{'A' if found.cheaper > 0.5 else 'B'} cheaper, {max(found.cheaper, 1 - found.cheaper):.0%}"
 
 
 def _page(
     caption: str, head: Sequence[str], body: Iterable[Sequence[str]], notes: Iterable[str] = ()
 ) -> Html:
-    """Return a table whose last column may wrap, with sentences below it."""
-    columns = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    lines = []
-    for first, *others in body:
-        cells = "".join(
-            f"<td{_style(cell) if at == len(others) - 1 else ''}>{escape(cell)}</td>"
-            for at, cell in enumerate(others)
+    """Return a table in which long cells wrap, with sentences below it."""
+    columns = "".join(f'<th scope="col" style="{_LEFT}">{escape(cell)}</th>' for cell in head)
+    lines = [
+        f'<tr><th scope="row" style="{_LEFT}">{escape(first)}</th>'
+        + "".join(
+            f'<td style="{_LEFT if len(cell) > _SHORT else _NUMBER}">{escape(cell)}</td>' for cell in others
         )
-        lines.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
+        + "</tr>"
+        for first, *others in body
+    ]
     said = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return Html(
-        f'{STYLE}<div class="svm" style="overflow-x:auto"><table class="n">'
-        f"<caption>{escape(caption)}</caption>"
+        f'{STYLE}<div class="svm" style="overflow-x:auto"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{columns}</tr></thead><tbody>{''.join(lines)}</tbody></table>{said}</div>"
     )
-
-
-def _style(cell: str) -> str:
-    return f' style="{_WRAP}"' if len(cell) > 30 else ""
