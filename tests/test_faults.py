@@ -41,6 +41,7 @@ CONDITIONS = {
     "TSS not present": ({}, {"selector": ABSENT_TSS}),
     "no such register": ({}, {"number": 5}),
     "CPU without it": ({}, {}),
+    "TSD at CPL 3": ({"CPL": 3, "CR4": PAE | FSGSBASE | 1 << 2}, {}),
     "SCE clear": ({"EFER": SVME | LME | LMA}, {}),
     "NT": ({"RFLAGS": 0x4002}, {}),
     "stack not mapped": ({"RSP": 0x1000}, {}),
@@ -59,8 +60,8 @@ def named(name, *operands):
 CALLS = {
     **{name: ({"address": VMCB}, named(name, "address")) for name in ("VMRUN", "VMLOAD", "VMSAVE")},
     **{name: ({}, named(name))
-       for name in ("STGI", "CLGI", "VMMCALL", "SWAPGS", "RDFSBASE", "RDGSBASE", "CLI", "STI", "RDPID",
-                    "SYSCALL", "SYSRET", "SYSENTER", "SYSEXIT", "IRET")},
+       for name in ("STGI", "CLGI", "VMMCALL", "SWAPGS", "RDFSBASE", "RDGSBASE", "CLI", "STI", "RDTSCP",
+                    "RDPID", "SYSCALL", "SYSRET", "SYSENTER", "SYSEXIT", "IRET")},
     "SKINIT": ({}, lambda c, o: c.skinit(0)),
     "INVLPGA": ({}, lambda c, o: c.invlpga(0x1000, 1)),
     "RDMSR": ({"msr": MSR.LSTAR}, lambda c, o: c.rdmsr(o["msr"])),
@@ -154,6 +155,6 @@ def test_the_table_names_every_instruction_that_can_fault_and_every_condition_is
     assert {row["condition"] for row in TABLE} == set(CONDITIONS)
     named = {name.split()[0].lower() for name in CALLS} | {"mov_to_sreg", "mov_from_sreg", "mov_to_cr"}
     left = {name for name in dir(Cpu) if name[0] != "_"} - named
-    assert left == {"load", "store", "load_gs", "store_gs", "sgdt", "sidt", "sldt", "str", "rdtscp",
+    assert left == {"load", "store", "load_gs", "store_gs", "sgdt", "sidt", "sldt", "str",
                     "mov_from_cr", "mov_to_dr", "mov_from_dr", "lsl", "xgetbv", "rdpkru", "load_fs",
                     "store_fs", "store_register"}  # fmt: skip

@@ -283,67 +283,6 @@ def test_an_exit_without_a_vmrun_is_a_mistake_of_ours_and_says_so():
         svm.vmexit(p, VMCB, GUEST_EXIT)
 
 
-# -- what the sources leave open (data/options.csv)
-
-_OPEN = 0xAAAA_8000_1234_5678
-
-
-_OPTIONS = [
-    ("vmload_extends_entry_points", "LSTAR", _OPEN, 0xFFFF_8000_1234_5678),
-    ("vmload_extends_entry_points", "CSTAR", _OPEN, 0xFFFF_8000_1234_5678),
-    ("vmload_sysenter_extends", "SYSENTER_ESP", 0x1234_5678, 0xFFFF_8000_1234_5678),
-    ("vmload_sysenter_extends", "SYSENTER_EIP", 0x1234_5678, 0xFFFF_8000_1234_5678),
-    ("vmload_sysenter_raw", "SYSENTER_ESP", 0x1234_5678, _OPEN),
-    ("vmload_sysenter_raw", "SYSENTER_EIP", 0x1234_5678, _OPEN),
-    ("vmload_sfmask_low32", "SFMASK", _OPEN, 0x1234_5678),
-]
-
-
-@pytest.mark.parametrize("option,name,documented,otherwise", _OPTIONS)
-def test_an_option_changes_what_vmload_makes_of_a_field_and_no_other(option, name, documented, otherwise):
-    loaded = []
-    for on in (False, True):
-        c, p = cpu()
-        p.options = p.options.but(**{option: on})
-        for each in carried_by("VMSAVE"):
-            Vmcb(p.memory, PAGE)[each] = _OPEN & (1 << REGISTERS[each].bits) - 1
-        c.vmload(PAGE)
-        loaded.append({each: p.regs[each] for each in carried_by("VMSAVE")})
-    assert [registers[name] for registers in loaded] == [documented, otherwise]
-    changed = {each for each in loaded[0] if loaded[0][each] != loaded[1][each]}
-    assert changed == {row[1] for row in _OPTIONS if row[0] == option}
-
-
-@pytest.mark.parametrize("on", [False, True])
-def test_an_option_leaves_cr2_at_vmrun(on):
-    c, p = cpu(CR2=0x1000)
-    p.options = p.options.but(vmrun_leaves_cr2=on)
-    legal_vmcb(p, CR2=0x2000)
-    seen = []
-    p.guest = lambda p, pa: seen.append(p.regs["CR2"]) or GUEST_EXIT
-    c.vmrun(VMCB)
-    assert seen == [0x1000 if on else 0x2000]
-
-
-@pytest.mark.parametrize("on", [False, True])
-def test_an_option_puts_the_host_s_debug_registers_back(on):
-    c, p = cpu(DR6=0xFFFF_0FF1, DR7=0x5_04FF)
-    p.options = p.options.but(vmexit_restores_dr6=on)
-    legal_vmcb(p, DR6=0xFFFF_0FF2)
-    p.guest = lambda p, pa: GUEST_EXIT
-    c.vmrun(VMCB)
-    assert (p.regs["DR6"], p.regs["DR7"]) == ((0xFFFF_0FF1, 0x5_0400) if on else (0xFFFF_0FF2, 0x400))
-
-
-@pytest.mark.parametrize("on", [False, True])
-def test_an_option_makes_the_exitcode_of_a_refused_vmcb_32_bits_wide(on):
-    c, p = cpu()
-    p.options = p.options.but(exitcode_low32=on)
-    vmcb = legal_vmcb(p, ASID=0)
-    c.vmrun(VMCB)
-    assert vmcb["EXITCODE"] == (0xFFFF_FFFF if on else (1 << 64) - 1)
-
-
 def test_without_a_guest_vmrun_stays_in_it():
     c, p = cpu()
     legal_vmcb(p)
