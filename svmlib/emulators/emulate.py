@@ -154,7 +154,9 @@ def _differences(found: Comparison, engine: Engine, colour: bool) -> str:
     for ids, places in groups.items():
         where = f"{_DIFFERS} {', '.join(_where(found, place) for place in places)}"
         lines.append(fill(where, _WIDTH, subsequent_indent="  "))
-        said = [_reason(row_of[one]) for one in ids] or ["several rows of data/deviations.csv together"]
+        said = [_reason(row_of[one], engine) for one in ids] or [
+            "several rows of data/deviations.csv together"
+        ]
         lines += [fill(one, _WIDTH, initial_indent="    ", subsequent_indent="    ") for one in said]
     for place, ours in engine.unknown.items():
         theirs = engine.column.seen.get(place, "not reached")
@@ -166,10 +168,11 @@ def _differences(found: Comparison, engine: Engine, colour: bool) -> str:
     return "\n".join([title, *lines]) if lines else ""
 
 
-def _reason(row: Mapping[str, str]) -> str:
+def _reason(row: Mapping[str, str], engine: Engine) -> str:
     """A row of data/deviations.csv as sentences."""
+    who = engine.column.title if row["engine"] == engine.column.profile else row["engine"]
     reason = row["reason"][:1].upper() + row["reason"][1:]
-    return f"{row['name']}: {row['engine']} {row['emulator']}. The model: {row['model']}. {reason}."
+    return f"{row['name']}: {who} {row['emulator']}. The model: {row['model']}. {reason}."
 
 
 def _verdict(found: Comparison) -> str:
