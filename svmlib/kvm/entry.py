@@ -48,7 +48,7 @@ def to_handler(machine: "Machine", p: Processor, event: str, vector: int) -> str
     try:
         top = deliver(p, event, vector)
     except Fault as fault:
-        raise stopped(machine, p, "host_stack", "TR.base", _no_stack(p, words, fault)) from None
+        raise stopped(machine, p, "host_stack", "TR.base", _no_stack(machine, p, words, fault)) from None
     check_stack(machine, p, words, top)
     return words
 
@@ -63,8 +63,10 @@ def check_stack(machine: "Machine", p: Processor, words: str, top: int) -> None:
     raise stopped(machine, p, "host_stack", register, why)
 
 
-def _no_stack(p: Processor, words: str, fault: Fault) -> str:
+def _no_stack(machine: "Machine", p: Processor, words: str, fault: Fault) -> str:
     """Say what comes of a fault during delivery: a #DF, and a triple fault if that finds no stack either."""
+    if machine.kernel.df_task_gate:
+        return f"Double fault. {words} and found no stack: {fault}.  The #DF's task has one, and says so."
     try:
         deliver(p, "#DF", DOUBLE_FAULT, 0)
     except Fault:

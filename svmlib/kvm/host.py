@@ -66,7 +66,7 @@ class Host(NamedTuple):
     #: whether the machine executes L1's VMLOAD and VMSAVE.
     nested: str = ""
     virtual_vmload: bool = False
-    #: Mistakes on record that the kernel around the path makes: "B10", "B12".
+    #: Mistakes on record that the kernel around the path makes: "B10", "B12", "B24".
     bugs: tuple[str, ...] = ()
 
     @property

@@ -244,7 +244,7 @@ class Machine:
         if exit_.kind == "user":
             self._put(thread, p)
             self.kernel.user_space(self, thread, p)
-        elif exit_.kind in NESTED_KINDS:
+        elif exit_.kind in NESTED_KINDS and thread.entries:
             nested.handle(self, thread, p, exit_.kind)
         elif exit_.kind == "sched":
             self._schedule_out(thread)

@@ -56,6 +56,7 @@ def set_up(memory: Memory, number: int, host: Host) -> dict[str, int]:
         for page in (_VMCB02, _VMCB12):
             other = Vmcb(memory, vmcb01_pa + page)
             other["ASID"] = number + 0x80
+            other["MISC_CTL"] = vmcb01["MISC_CTL"]
             other["INTERCEPTS"] = vmcb01["INTERCEPTS"] & ~(_MOVED if "B10" in host.bugs else 0)
             for name in VMRUN_SET.names:
                 other[name] = second[name]

@@ -23,7 +23,13 @@ _IST = {DOUBLE_FAULT: DF_IST, NMI: NMI_IST, MACHINE_CHECK: MC_IST}
 
 
 def vcpu_load(cpu: Cpu, vcpu: Vcpu) -> None:
-    """svm_ctxt_switch_to(): no interrupt stacks while a guest's TR may be loaded; the guest's TSC_AUX."""
+    """svm_ctxt_switch_to(): no interrupt stacks while a guest's TR may be loaded; the guest's TSC_AUX.
+
+    DS, ES and SS become null first: a selector of the PV guest's that its descriptor does not bear out any
+    more would be fatal at #VMEXIT, when the CPU may read it again (B25).
+    """
+    for register in ("DS", "ES", "SS"):
+        cpu.mov_to_sreg(register, 0)
     disable_each_ist(cpu)
     cpu.wrmsr(MSR.TSC_AUX, vcpu.tsc_aux)
 

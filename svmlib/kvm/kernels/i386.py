@@ -51,6 +51,7 @@ class I386(Linux):
     #: FS is the user's again by then.
     at_user = tuple(name for name in at_put if not name.startswith("FS."))
     ldt_selector = LDT_SELECTOR_32
+    df_task_gate = True
 
     def fields(self, p: Processor, base: int) -> dict[str, int]:
         """Return what this kernel's per-CPU area holds beside the common fields."""
@@ -182,15 +183,26 @@ class I386(Linux):
         self.exit_to_user_mode(machine, p)
         machine.to_user(p)
         self._pop_fs(cpu, cpu.load(task.address + THREAD_FS, 2))
-        user = segment("CS", USER_CODE, *SEGMENTS[USER_CODE]) | segment("SS", USER_DATA, *SEGMENTS[USER_DATA])
-        user |= {"RIP": _USER_RIP, "RSP": _USER_RSP, "RFLAGS": USER_RFLAGS, "CPL": 3}
-        p.update("SYSEXIT", None, _USER_RIP, user)
+        self.sysret(p)
         if p.between:
             p.between(p)
         self.syscall(machine, p, cpu)
         machine.host_has(p)
         cpu.sti()
         return task
+
+    def enter(self, cpu: Cpu) -> None:
+        """Come from user space: the entry itself loads FS."""
+
+    def leave(self, cpu: Cpu) -> None:
+        """Go to user space: nothing is exchanged."""
+
+    def sysret(self, p: Processor) -> None:
+        """Restore the user's registers and SYSEXIT, in one step."""
+        user = segment("CS", USER_CODE, *SEGMENTS[USER_CODE])
+        user |= segment("SS", USER_DATA, *SEGMENTS[USER_DATA])
+        user |= {"RIP": _USER_RIP, "RSP": _USER_RSP, "RFLAGS": USER_RFLAGS, "CPL": 3}
+        p.update("SYSEXIT", None, _USER_RIP, user)
 
     def syscall(self, machine: "Machine", p: Processor, cpu: Cpu) -> None:
         """SYSENTER; then FS, and the kernel's stack."""

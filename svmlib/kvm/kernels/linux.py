@@ -98,6 +98,8 @@ class Linux:
     active_gs_at, active_gs = THREAD_GSBASE, "KernelGSBase"
     #: Whether the kernel notes the bases whenever a thread comes from user space.
     notes_bases = False
+    #: Whether #DF goes through a task gate, with a TSS and a stack of its own.
+    df_task_gate = False
     #: Whether it clears IF before CLGI, and whether an interrupt at STGI would come too early.
     cli_first = closed_at_stgi = True
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Offsets in a vCPU's structure: the active GS base, and its TSC_AUX; the numbers are ours.
 VCPU_GS_ACTIVE, VCPU_TSC_AUX = 0x38, 0x48
+#: What the CPU's bring-up wrote last.
+_PROGRAMMED_LATE = ("STAR", "LSTAR", "CSTAR", "SFMASK")
 
 
 class Xen(Linux):
@@ -49,10 +51,14 @@ class Xen(Linux):
         return super().registers(p, host, base) | {"GS.base": 0, "LSTAR": stub}
 
     def tables(self, p: Processor, host: Host, base: int) -> None:
-        """Write the tables, then the host_vmcb, as VMSAVE does."""
+        """Write the tables, then the host_vmcb, as VMSAVE does: as it is when the CPU comes up.
+
+        With B24 that was before STAR and LSTAR were programmed.
+        """
         super().tables(p, host, base)
-        pa = p.memory.translate(base + HOST_VMCB)
-        VMSAVE_SET.write(p.memory.page(pa), VMSAVE_SET.values(p.regs))
+        held = p.regs | (dict.fromkeys(_PROGRAMMED_LATE, 0) if "B24" in host.bugs else {})
+        page = p.memory.page(p.memory.translate(base + HOST_VMCB))
+        VMSAVE_SET.write(page, VMSAVE_SET.values(held))
 
     def task(self, host: Host, number: int, memory: Memory) -> Task:
         """Make a PV vCPU, with an active GS base and a TSC_AUX beside what every thread has."""
