@@ -138,6 +138,8 @@ def test_a_figure_from_memory_enters_only_a_list_that_asks_for_it_and_says_so():
     asked = costs.prices("k8", unverified=True)["RDMSR"]
     assert asked.nominal == 87
     assert asked.note.startswith("unverified, from memory: ")
+    assert costs.prices("k8", unverified=True).name == "k8 with figures from memory"
+    assert costs.prices("zen5", unverified=True).name == "zen5"
 
 
 def test_the_two_figures_for_vmload_stay_two():

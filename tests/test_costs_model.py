@@ -251,6 +251,13 @@ def test_the_median_of_a_bill_lies_between_its_5_and_95_percent_and_these_in_its
         assert ticks.low < found.low < found.median < found.high < ticks.high
 
 
+def test_a_bill_is_a_distribution_too():
+    bill = LAZY.user
+    found = chance.of_bill(bill)
+    assert bill.low < found.low < found.median < found.high < bill.high
+    assert found == pytest.approx(chance.spread(DRAWS.cost(bill.events)))
+
+
 def test_lazy_wins_on_the_hosts_at_work_and_loses_on_the_idle_guest_of_2020():
     signs = {
         name: chance.difference(LAZY, MERGED, costs.mix(name), DRAWS)

@@ -19,6 +19,12 @@ def test_the_evidence_lists_conflicting_rows_and_marks_the_unverified():
         knowledge.evidence("FOO")
 
 
+def test_the_versions_say_which_one_restored_what_and_when():
+    table = knowledge.versions()
+    assert table.count("<tr>") == 1 + 6
+    assert "right after every VMRUN" in table
+
+
 def test_the_calibration_says_its_count_and_why_a_target_is_missed():
     table = knowledge.calibration(decide.calibration())
     assert table.count(">identity<") == 5

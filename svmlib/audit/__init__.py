@@ -177,7 +177,9 @@ def _compare(
     expected = reference(*case)
     if not _same(found, expected):
         known = [why for why, wrong in mistakes.items() if _same(found, wrong(*case))]
-        symptom = f"{name_of(function)} says {_shown(found)} for {what}; it is {_shown(expected)}."
+        symptom = (
+            f"{name_of(function)} says {_told(found, expected)} for {what}; it is {_told(expected, found)}."
+        )
         raise failure(symptom, "\n".join([*known, *(f"Given: {_shown(one)}" for one in case)]))
 
 
@@ -205,6 +207,16 @@ def _same(found: Any, expected: Any) -> bool:
         number = isinstance(found, float | int) and not isinstance(found, bool)
         return number and math.isclose(found, expected, rel_tol=1e-6, abs_tol=1e-9)
     return type(found) is type(expected) and bool(found == expected)
+
+
+def _told(value: Any, other: Any) -> str:
+    """Show a result; of two counts only the events in which they differ."""
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        events = [key for key in sorted({*value, *other}) if not _same(value.get(key, 0), other.get(key, 0))]
+        return ", ".join(f"{key}: {_shown(value.get(key, 0))}" for key in events[:3]) + ", …" * (
+            len(events) > 3
+        )
+    return _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -51,9 +51,13 @@ def _unlimited(a: Path, b: Path, costs: Prices) -> float | None:
 
 
 def _put_twice(a: Path, b: Path, costs: Prices) -> float | None:
-    at_0, at_1 = gaps(a, b, costs)
-    f = -at_0 / at_1 if at_1 else -1.0
+    f = _put_twice_unlimited(a, b, costs)
     return f if 0 <= f <= 1 else None
+
+
+def _put_twice_unlimited(a: Path, b: Path, costs: Prices) -> float:
+    at_0, at_1 = gaps(a, b, costs)
+    return -at_0 / at_1 if at_1 else -1.0
 
 
 def chance(a: Path, b: Path, f: float, draws: Sequence[Counts]) -> float:
@@ -113,6 +117,9 @@ LESS: Mistakes = {
 BORDER: Mistakes = {
     "Where no share from 0 to 1 makes them equal, one path always wins, and the answer is None.": _unlimited,
     "user holds all of an exit: what a put adds is user less kernel.": _put_twice,
+    "What a put adds is user less kernel; and where no share from 0 to 1 fits, it is None.": (
+        _put_twice_unlimited
+    ),
 }
 CHANCE: Mistakes = {
     "This is the probability that b is the cheaper one.": lambda a, b, f, draws: chance(b, a, f, draws),

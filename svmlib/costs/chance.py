@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import rows
+from .bills import Bill
 from .breakeven import Counts
 from .exits import ExitCosts, less
 from .lists import prices
@@ -43,6 +44,11 @@ class Spread(NamedTuple):
 def spread(values: Floats) -> Spread:
     """Return median and 5 and 95 % of `values`."""
     return Spread(*(float(number) for number in np.quantile(values, (0.05, 0.5, 0.95))))
+
+
+def of_bill(bill: Bill, n: int = DRAWS, seed: int = SEED) -> Spread:
+    """Return a bill as a distribution: median, 5 and 95 % of `n` draws of its prices."""
+    return spread(Draws(bill.prices, bill.events, n, seed).cost(bill.events))
 
 
 class Draws:

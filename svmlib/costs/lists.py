@@ -24,6 +24,7 @@ from .prices import CLOCK, CYCLES, LABELS, OWN_UNITS, RATIO, TICKS, UNITS, Price
 ROOT = "epyc-2020"
 COLUMNS = ("price_list", "event", "low", "nominal", "high", "unit", "label", "source", "note")
 _MINE = "measurements.csv"
+_MEMORY = "unverified, from memory: "
 
 
 def prices(name: str, *, unverified: bool = False) -> PriceList:
@@ -39,7 +40,9 @@ def prices(name: str, *, unverified: bool = False) -> PriceList:
 
 @cache
 def _named(name: str, *, unverified: bool) -> PriceList:
-    return _finished(name, _raw(name, unverified=unverified))
+    raw = _raw(name, unverified=unverified)
+    remembered = any(price.note.startswith(_MEMORY) for price in raw.values())
+    return _finished(f"{name} with figures from memory" if remembered else name, raw)
 
 
 def names() -> tuple[str, ...]:
@@ -88,7 +91,7 @@ def _measured(cpu: str, *, unverified: bool) -> dict[str, Price]:
             raise PriceError(
                 f"{where}: another row prices this event on {cpu} already; clear one's column `prices`"
             )
-        memory = "unverified, from memory: " if row["verified"] == "no" else ""
+        memory = _MEMORY if row["verified"] == "no" else ""
         found[event] = _price(where, {**row, "event": event, "note": memory + row["method"]}, _sources())
     return found
 

@@ -58,6 +58,11 @@ class Decision(NamedTuple):
 
         return as_text(self)
 
+    def _repr_html_(self) -> str:
+        from ..views.knowledge import answers
+
+        return answers(self)
+
 
 def typical(fsgsbase: bool = True) -> dict[str, dict[str, list[Step]]]:
     """Return the typical exits of every path that is compared, by name."""

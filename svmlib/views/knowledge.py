@@ -6,6 +6,7 @@ from typing import Any
 
 from ..costs import targets
 from ..costs.evidence import evidence as rows_on
+from ..data import rows
 from .marks import STYLE, Html
 
 _LEFT = "text-align:left;white-space:pre-line;vertical-align:top"
@@ -19,6 +20,15 @@ def evidence(event: str) -> Html:
     head = ("event", "on", "low", "nominal", "high", "unit", "known", "how")
     body = [(*one[:6], one.known, one.how) for one in rows_on(event)]
     return _page(f"All that is known of {event}", head, body)
+
+
+def versions() -> Html:
+    """Return the designs that were posted or measured: who saves the host, who restores it, and when."""
+    head = ("version", "date", "the host is saved by", "GS base after #VMEXIT", "VMLOAD of the host")
+    names = ("version", "date", "host_save", "gs_base", "host_vmload")
+    return _page(
+        "The series, version by version", head, [[row[name] for name in names] for row in rows("versions")]
+    )
 
 
 def calibration(found: targets.Calibration) -> Html:
