@@ -13,7 +13,7 @@ The module is long: search, forks and confirmation share the machine and its sta
 import linecache
 import os
 import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from math import comb
 from operator import le
@@ -23,17 +23,20 @@ from typing import Any, NamedTuple
 
 from .faults import Fault, Runaway, Shutdown
 from .instructions import events
-from .kvm.exits import ARRIVALS, EXITCODES, Exit
+from .kvm.exits import ARRIVALS, EXITCODES, MORE_ARRIVALS, Exit
 from .kvm.host import Host
 from .kvm.machine import Broken, Machine, functions_of, name_of
 from .kvm.percpu import is_stack
 from .kvm.run import Run, run
 from .kvm.snapshot import Snapshot, is_dead, key, restore, snapshot
 from .kvm.story import Line, Story, tell
+from .kvm.svm_ops import Rebooting
 from .memory import DIRECT_MAP
 from .processor import Processor
 from .trace import Step
 
+#: All that can arrive.
+EVENTS = ARRIVALS | MORE_ARRIVALS
 #: Instructions after which a search gives up: some minutes.
 LIMIT = 500_000_000
 
@@ -160,15 +163,20 @@ def explore(
     host: Host = Host(),
     bounds: Bounds = BOUNDS,
     *,
+    kinds: Sequence[str] = tuple(EXITCODES),
+    arrivals: Sequence[str] = tuple(ARRIVALS),
     limit: int = LIMIT,
     progress: Progress | None = None,
 ) -> Exploration:
     """Try all schedules of `path` on `host` within `bounds`, the shortest first; long by its arguments.
 
-    `limit` is the number of instructions after which the search gives up; `progress` is called with exits,
-    states and depth.  PathError where `path` is no path; what its functions raise of their own comes out.
+    `kinds` of exits and `arrivals` are the usual ones unless said: nested guests have more, and so has a host
+    that reboots (kvm.exits).  `limit` is the number of instructions after which the search gives up;
+    `progress` is called with exits, states and depth.  PathError where `path` is no path; what its functions
+    raise of their own comes out.
     """
     search = _Search(path, host, bounds, limit, progress)
+    search.kinds, search.arrivals = kinds, {name: EVENTS[name] for name in arrivals}
     exits: tuple[Exit, ...] = ()
     impure, complete = "", True
     try:
@@ -209,6 +217,8 @@ class _Search:
         self.bounds = bounds
         self.limit = limit
         self.progress = progress
+        self.kinds: Sequence[str] = ()
+        self.arrivals: dict[str, Any] = {}
         self.boot = snapshot(self.machine)
         #: Whether what `snapshot.key` leaves out counts: only once the path has read of it.
         self.dead = False
@@ -292,7 +302,7 @@ class _Search:
                     continue
                 if node.migrations + moves > bounds.migrations:
                     continue
-                yield from (Exit(kind, cpu=cpu, vcpu=vcpu) for kind in EXITCODES)
+                yield from (Exit(kind, cpu=cpu, vcpu=vcpu) for kind in self.kinds)
 
     # -- one exit
 
@@ -405,12 +415,12 @@ class _Search:
             # It waits, and will end the guest's run before it begins: as good here as at the next step.
             if not self.waits:
                 self.waits = True
-                self.changed |= {((name, at),): 0 for name in ARRIVALS}
+                self.changed |= {((name, at),): 0 for name in self.arrivals}
                 self.first_wait = at
-            for name in ARRIVALS:
+            for name in self.arrivals:
                 self.changed[(name, self.first_wait),] += 1
             return
-        for name, event in ARRIVALS.items():
+        for name, event in self.arrivals.items():
             if events.takes(p, event):
                 self._fork(p, name, at)
             elif not self.chain:
@@ -428,10 +438,10 @@ class _Search:
         self.chain, self.left = (*chain, (name, at)), self.left - 1
         if not self.left:
             p.between = None
-        p.pending.append(ARRIVALS[name])
+        p.pending.append(self.arrivals[name])
         try:
             events.arrive(p)
-        except (Fault, Shutdown, Runaway, Broken):
+        except (Fault, Shutdown, Runaway, Broken, Rebooting):
             self.broken = self.broken or self.chain
         if machine.violation or p.shutdown:
             self.broken = self.broken or self.chain

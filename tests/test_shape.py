@@ -38,6 +38,7 @@ TABLE = {
     "mix": GROUND | {"processor", "instructions", "kvm", "paths", "costs"},
     "audit": GROUND | {"costs", "decide", "check", "watch"},
     "decide": GROUND | {"processor", "instructions", "kvm", "paths", "costs", "views"},
+    "bugs": GROUND | {"processor", "instructions", "kvm", "paths", "explorer"},
     "explore": GROUND | {"processor", "instructions", "kvm", "paths", "explorer"},
     "__main__": None,
     "svmlib": set(),

@@ -12,8 +12,18 @@ _KINDS = {
     "kernel": "is handled in the kernel",
     "user": "goes to user space",
     "sched": "ends the time slice, and another thread runs",
+    "nested": "enters the guest's own guest, or comes back from it",
+    "vmload": "is a VMLOAD of the guest's",
+    "vmsave": "is a VMSAVE of the guest's",
+    "escape": "is a VMSAVE of the guest's to a page that is the host's",
 }
-_EVENTS = {"NMI": "the NMI", "#MC": "the machine check", "INTR": "the interrupt", "SMI": "the SMI"}
+_EVENTS = {
+    "NMI": "the NMI",
+    "#MC": "the machine check",
+    "INTR": "the interrupt",
+    "SMI": "the SMI",
+    "REBOOT": "the rebooting CPU's interrupt",
+}
 #: The registers that handlers need, and those that user space and its next system call do.
 _NEEDED = ("GS.base", "TR.base", "KernelGSBase", "LSTAR", "FS.base", "LDTR.base", "TSC_AUX")
 
