@@ -9,10 +9,9 @@ import os
 from collections.abc import Mapping, Sequence
 from random import Random
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .costs import Bill, bill, prices
-from .explorer import Bounds, Exploration, explore
 from .instructions import Cpu
 from .kvm import Exit, PathError, Run, Vcpu, exits, guest, random_exits, run, svm_vcpu_run
 from .kvm.host import Host
@@ -23,6 +22,9 @@ from .progress import begin
 from .registers import BY_MSR, carried_by
 from .trace import Trace
 from .watch import CheckFailed, Function, Watch, failure, hint, name_of, require_own
+
+if TYPE_CHECKING:
+    from .explorer import Exploration
 
 __all__ = [
     "CheckFailed",
@@ -51,8 +53,8 @@ PUBLIC_SEED = "svmlib"
 SLACK = 25
 #: The bounds of a check that answers at once, and the instructions after which it gives up.
 SMALL = (
-    Bounds(exits=2, periods=1, events=1, migrations=0),
-    Bounds(exits=2, periods=2, events=0, migrations=1),
+    {"exits": 2, "periods": 1, "events": 1, "migrations": 0},
+    {"exits": 2, "periods": 2, "events": 0, "migrations": 1},
 )
 LIMIT = 250_000
 #: The price list of the budgets.
@@ -140,7 +142,7 @@ def kills(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
 # -- every order of exits and events
 
 
-def explored(path: Any, host: Host = Host(seed=1), **bounds: int) -> Exploration:
+def explored(path: Any, host: Host = Host(seed=1), **bounds: int) -> "Exploration":
     """Explore `path` within small bounds: CheckFailed with the shortest schedule that breaks it.
 
     `bounds` are those of svmlib.explorer.Bounds; without any, one vCPU is tried in one period of two entries
@@ -190,17 +192,20 @@ def shorter_window(path: Any, reference: Any, points: float) -> float:
     return won
 
 
-def _explorations(path: Any, host: Host, bounds: Mapping[str, int]) -> list[Exploration]:
+def _explorations(path: Any, host: Host, bounds: Mapping[str, int]) -> "list[Exploration]":
     """Explore within `bounds`, or the small ones; the last of the list is the first that is not clean."""
     try:
         functions = functions_of(path)
     except PathError as error:
         raise failure(str(error)) from None
+    # Here, not above: where submissions run, the explorer is not there, and the other checks are.
+    from .explorer import Bounds, explore
+
     found: list[Exploration] = []
     host = host if bounds else host._replace(vcpus=1)
     with Watch(*functions.values()):
-        for one in [Bounds(**bounds)] if bounds else SMALL:
-            found.append(explore(path, host, one, limit=LIMIT))
+        for one in [bounds] if bounds else SMALL:
+            found.append(explore(path, host, Bounds(**one), limit=LIMIT))
             if not found[-1].clean:
                 break
     if not found[-1].complete:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -21,7 +21,8 @@ Function = Callable[[Cpu, Vcpu], None]
 
 _REFERENCE = "svmlib.paths"
 _PACKAGE = str(Path(__file__).parent)
-_DATA = {int, bool, float, str, bytes, bytearray, type(None), list, tuple, dict, set}
+#: The types that can hold what a function remembers.
+REMEMBERED: set[type] = {int, bool, float, str, bytes, bytearray, type(None), list, tuple, dict, set}
 
 #: Seconds that a check may take; those of the course take a tenth of it on a busy machine.
 SECONDS = 10
@@ -57,7 +58,7 @@ class Watch:
 
     def __init__(self, *functions: Function):
         self.functions = functions
-        self.before = _remembered(functions)
+        self.before = remembered(*functions)
         #: Where one of them met a fault: a line to show, or none.
         self.line: list[str] = []
 
@@ -90,7 +91,7 @@ class Watch:
             raise failure("\n".join([text, *_line(error)])) from None
         if isinstance(error, Exception) and not isinstance(error, CheckFailed):
             _crashed(error)
-        after = _remembered(self.functions)
+        after = remembered(*self.functions)
         for name in after:
             if self.before.get(name) != after[name]:
                 why = (
@@ -117,7 +118,9 @@ def _crashed(error: Exception) -> NoReturn:
 
 
 def _line(error: BaseException) -> list[str]:
-    """The learner's line that an exception passed through last."""
+    """The learner's line that an exception passed through last; a function that runs elsewhere knows it."""
+    if known := getattr(error, "learners_line", None):
+        return [str(known)]
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_PACKAGE)]
     return [f"In {f.name}, line {f.lineno}: {f.line}" for f in frames[-1:]]
 
@@ -139,16 +142,16 @@ def _is_reference(value: Any) -> bool:
     return f"{module}.".startswith(f"{_REFERENCE}.")
 
 
-def _remembered(functions: Sequence[Function]) -> dict[str, str]:
-    """What the functions could remember in Python, by name: globals, attributes, defaults, closures."""
+def remembered(*functions: Function) -> dict[str, str]:
+    """Return what functions could remember in Python, by name: globals, attributes, defaults, closures."""
     found = {}
     for function in functions:
         for name, value in _reached(function):
-            if type(value) in _DATA:
+            if type(value) in REMEMBERED:
                 found[name] = repr(value)
             elif not isinstance(value, (FunctionType, ModuleType)):
                 held = getattr(value, "__dict__", {})
-                found |= {f"{name}.{k}": repr(v) for k, v in held.items() if type(v) in _DATA}
+                found |= {f"{name}.{k}": repr(v) for k, v in held.items() if type(v) in REMEMBERED}
     return found
 
 

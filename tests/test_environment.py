@@ -17,6 +17,8 @@ from conftest import require
 HERE = setup_course.HERE
 PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text("utf-8"))["project"]
 CONDA = yaml.safe_load((HERE / "environment.yml").read_text("utf-8"))
+# What conda itself installs, and at the end what it leaves to pip.
+DEPENDENCIES = [*CONDA["dependencies"][:-1], *CONDA["dependencies"][-1]["pip"]]
 LOCKS = {
     lock.name: setup_course.locked(lock.read_text("utf-8"))
     for lock in (setup_course.COURSE_LOCK, setup_course.TEST_LOCK)
@@ -41,13 +43,13 @@ def versions(entry):
 
 
 def test_conda_names_the_same_packages_with_the_same_bounds():
-    conda = {Requirement(line).name: Requirement(line).specifier for line in CONDA["dependencies"]}
+    conda = {Requirement(line).name: Requirement(line).specifier for line in DEPENDENCIES}
     course = {CONDA_NAMES.get(name, name): one.specifier for name, one in extra("course").items()}
     assert {name: bounds for name, bounds in conda.items() if name not in CONDA_ALONE} == course
 
 
 def test_conda_takes_the_pythons_that_the_course_supports():
-    (python,) = (Requirement(line) for line in CONDA["dependencies"] if line.startswith("python>"))
+    (python,) = (Requirement(line) for line in DEPENDENCIES if line.startswith("python>"))
     supported = [line.split(" :: ")[-1] for line in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", line)]
     assert [f"3.{minor}" for minor in range(40) if python.specifier.contains(f"3.{minor}")] == supported
     assert supported[0] == PROJECT["requires-python"].removeprefix(">=")

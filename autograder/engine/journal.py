@@ -1,0 +1,111 @@
+"""Verdicts on disk, a line each: nothing is lost when a run is broken off, and nothing is graded twice.
+
+A verdict is known by what decides it: student, exercise, the file, the release, the engine's options. A line
+that was not written to its end is dropped when the journal is opened.
+"""
+
+import base64
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import zlib
+from pathlib import Path
+from typing import Any, Self
+
+from ..judge.release import Release, Submission
+from ..judge.verdict import Verdict
+
+#: Lines that may be lost to a power failure; to a kill none is.
+SYNC = 50
+_TEXTS = ("notebook", "feedback")
+
+
+class JournalError(Exception):
+    """The journal cannot be written or read; the message says why and what to do."""
+
+
+class Journal:
+    """An append-only file of verdicts, for one run at a time."""
+
+    def __init__(self, path: Path):
+        """Open it, or begin it; JournalError while another run writes to it."""
+        self.path = path
+        try:
+            self.file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError(f"{path}: another run is grading this class; wait for its end") from None
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror}") from None
+        self.places: dict[str, tuple[int, int]] = {}
+        self.end = 0
+        self.unsynced = 0
+        self._read()
+
+    def _read(self) -> None:
+        """Note where each verdict lies; cut off what was not written to its end."""
+        with self.path.open("rb") as lines:
+            for line in lines:
+                key, _, rest = line.partition(b" ")
+                if not line.endswith(b"\n") or len(key) != 64 or not rest:
+                    break
+                self.places[key.decode()] = (self.end, len(line))
+                self.end += len(line)
+        os.ftruncate(self.file, self.end)
+
+    def known(self, submission: Submission, release: Release, options: str) -> Verdict | None:
+        """The verdict that was given before, if everything that decides it is the same."""
+        place = self.places.get(_key(submission, release, options))
+        if place is None:
+            return None
+        line = os.pread(self.file, place[1], place[0])
+        found = json.loads(line.partition(b" ")[2])
+        for name in _TEXTS:
+            found[name] = zlib.decompress(base64.b85decode(found[name])).decode()
+        return Verdict.from_dict(found)
+
+    def append(self, submission: Submission, release: Release, options: str, verdict: Verdict) -> None:
+        """Write a verdict. JournalError when the disk is full; what was written before stays whole."""
+        found: dict[str, Any] = verdict.as_dict()
+        for name in _TEXTS:
+            found[name] = base64.b85encode(zlib.compress(found[name].encode(), 1)).decode("ascii")
+        key = _key(submission, release, options)
+        line = f"{key} {json.dumps(found, separators=(',', ':'))}\n".encode()
+        try:
+            written = os.pwrite(self.file, line, self.end)
+            if written != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.ftruncate(self.file, self.end)
+            raise JournalError(
+                f"{self.path}: {error.strerror}. {len(self.places)} verdicts are safe; make room and run the "
+                "same command again, it goes on where it stopped"
+            ) from None
+        self.places[key] = (self.end, len(line))
+        self.end += len(line)
+        self.unsynced += 1
+        if self.unsynced >= SYNC:
+            self.flush()
+
+    def flush(self) -> None:
+        """Have it all on the disk."""
+        os.fsync(self.file)
+        self.unsynced = 0
+
+    def close(self) -> None:
+        """Let another run have it."""
+        self.flush()
+        os.close(self.file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _key(submission: Submission, release: Release, options: str) -> str:
+    parts = [submission.student, submission.exercise, submission.digest, release.digest, options]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

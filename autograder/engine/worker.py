@@ -1,0 +1,66 @@
+"""A process that grades what it is sent, one submission after the other, with a sandbox of its own.
+
+Started as `python -m autograder.engine.worker NUMBER`, the number being an inherited socket's. What it is
+sent comes from the pool alone.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ..judge.cells import Memory
+from ..judge.exercise import Exercise
+from ..judge.grading import Limits, grade
+from ..judge.release import Submission
+from .sandbox import Sandbox, SandboxError, Settings
+
+
+def work(pool: Connection) -> None:
+    """Say which layers protect, then grade until the pool has no more."""
+    settings = json.loads(pool.recv_bytes())
+    release, options = settings["release"], settings["options"]
+    exercises = {
+        name: Exercise(name, source, release["given"][name]) for name, source in release["sources"].items()
+    }
+    memories = {name: Memory() for name in exercises}
+    modules = dict.fromkeys(module for exercise in exercises.values() for module in exercise.modules)
+    limits = Limits(options["cell_seconds"], options["question_seconds"], options["submission_seconds"])
+    wanted = Settings(
+        options["memory"], int(limits.submission), tuple(modules), allow_answers=options["allow_answers"]
+    )
+    with Sandbox(wanted) as box:
+        pool.send_bytes(json.dumps({"layers": box.layers}).encode())
+        while True:
+            try:
+                student, exercise = json.loads(pool.recv_bytes())
+                data = pool.recv_bytes()
+            except EOFError:
+                return
+            os.environ["SVMLIB_SEED"] = release["seeds"].get(exercise, "")
+            submission = Submission(student, exercise, data)
+            verdict = grade(
+                submission, exercises.get(exercise), memories.get(exercise, Memory()), box.process, limits
+            )
+            pool.send_bytes(json.dumps(verdict.as_dict()).encode())
+
+
+def main() -> None:
+    """Run until the pool closes the connection, or is gone."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the pool's to handle
+    pool: Any = Connection(int(sys.argv[1]))
+    try:
+        work(pool)
+    except SandboxError as error:
+        pool.send_bytes(json.dumps({"error": str(error)}).encode())
+    except (BrokenPipeError, EOFError):
+        pass
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The judge: the sample class gets the marks that its files state, which are stock nbgrader's, too."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from autograder import engine, judge, notebooks, sample
+from conftest import missing
+
+TINY = Path(__file__).parent / "tiny"
+SEED = "20201214"
+#: A cell that never ends is given less time than in a class.
+OPTIONS = engine.Options(cell_seconds=3)
+pytestmark = pytest.mark.xdist_group("judge")
+
+
+def released(scripts):
+    """What decides the marks of a class with these exercises."""
+    return judge.Release(
+        {script.stem: SEED for script in scripts},
+        {script.stem: notebooks.source(script) for script in scripts},
+        {script.stem: notebooks.exercise(script) for script in scripts},
+    )
+
+
+def handed_in(samples, scripts, folder):
+    """The files of a sample class, as they come in; one under another name is for who collects them."""
+    by_name = {script.stem: script for script in scripts}
+    for one in samples:
+        if one.says.get("damage") != "renamed":
+            sample.hand_in(one, folder, by_name[one.exercise])
+            path = folder / one.student / one.exercise / f"{one.exercise}.ipynb"
+            yield judge.Submission(one.student, one.exercise, path.read_bytes())
+
+
+class Class:
+    """A sample class, graded once."""
+
+    def __init__(self, scripts, samples, folder):
+        lacking = [layer for layer in engine.layers() if not layer.taken]
+        if lacking:
+            missing(f"too little protects here from submissions: {lacking}")
+        self.release = released(scripts)
+        self.submissions = list(handed_in(samples, scripts, folder))
+        self.verdicts = {
+            (verdict.exercise, verdict.student): verdict
+            for verdict in engine.grade(self.release, self.submissions, OPTIONS)
+        }
+
+    def given(self, exercise):
+        return nbformat.reads(self.release.given[exercise], as_version=4)
+
+
+COURSE = notebooks.scripts(notebooks.ROOT / "solutions")
+SAMPLES = [one for one in sample.read_all() if one.says.get("damage") != "renamed"]
+SMALL = [one for one in sample.read_all(TINY / "sample_class") if one.says.get("damage") != "renamed"]
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    return Class(COURSE, SAMPLES, tmp_path_factory.mktemp("course"))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return Class(notebooks.scripts(TINY / "solutions"), SMALL, tmp_path_factory.mktemp("tiny"))
+
+
+def scores(verdict):
+    return {name: mark.points for name, mark in verdict.marks.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", SAMPLES, ids=lambda one: f"{one.exercise}-{one.student}")
+def test_a_submission_of_the_sample_class_scores_what_its_file_says(course, one):
+    verdict = course.verdicts[one.exercise, one.student]
+    assert one.says.get("failed", "") in verdict.reason
+    assert verdict.status == ("failed" if "failed" in one.says else "graded"), verdict.reason
+    assert one.says.get("remark", "") in "; ".join(verdict.remarks)
+    if "failed" not in one.says:
+        assert scores(verdict) == sample.expected(one, course.given(one.exercise))
+
+
+#: What the judge says where a stock kernel's words do not fit.
+ENDED = {"s11_kills_the_kernel": "its process ended itself (exit 1), in swap"}
+
+
+@pytest.mark.parametrize("one", SMALL, ids=lambda one: one.student)
+def test_a_submission_of_the_tiny_class_scores_what_its_file_says(tiny, one):
+    verdict = tiny.verdicts[one.exercise, one.student]
+    if (
+        one.student == "s12_kills_the_grader"
+    ):  # the signal does not leave the sandbox: its function is missing
+        assert verdict.status == "graded"
+        assert scores(verdict) == {"test_swap": 0, "test_words": 0, "bonus_arguments": 0, "why": None}
+    elif "failed" in one.says:
+        assert ENDED.get(one.student, one.says["failed"]) in verdict.reason
+    else:
+        assert scores(verdict) == sample.expected(one, tiny.given(one.exercise))
+        assert one.says.get("remark", "") in "; ".join(verdict.remarks)
+
+
+def test_every_lost_mark_has_a_reason(tiny):
+    for verdict in tiny.verdicts.values():
+        for name, mark in verdict.marks.items():
+            if mark.points is not None and mark.points < mark.worth:
+                assert mark.reason or name == "bonus_arguments", (verdict.student, name)
+
+
+def test_hidden_code_is_in_the_graders_notebook_and_not_in_the_students(tiny):
+    hidden = "swap(seed, 0)"
+    for verdict in tiny.verdicts.values():
+        if verdict.status == "graded":
+            assert hidden in verdict.notebook
+            assert hidden not in verdict.feedback
+            for text in (verdict.notebook, verdict.feedback):
+                nbformat.validate(nbformat.reads(text, as_version=4))
+
+
+def test_a_verdict_survives_json(tiny):
+    for verdict in tiny.verdicts.values():
+        assert judge.Verdict.from_dict(json.loads(json.dumps(verdict.as_dict()))) == verdict
