@@ -1,6 +1,6 @@
 # Each target is one line over setup_course.py, which does the same where there is no make.
 PYTHON ?= python3
-.PHONY: course test grade reset notebooks benchmark lock format
+.PHONY: course test grade reset notebooks record benchmark lock format
 
 course:     ## set up, then open JupyterLab on the start page; OPEN=0: only set up
 	@$(PYTHON) setup_course.py course $(if $(filter 0,$(OPEN)),--no-open)
@@ -12,6 +12,8 @@ reset:      ## NN=01_legacy_path: a fresh copy in work/, yours goes to work/back
 	@$(PYTHON) setup_course.py reset $(NN)
 notebooks:  ## exercises/ and the lessons from their scripts; ARGS=--check: only say what is stale
 	@$(PYTHON) setup_course.py notebooks $(ARGS)
+record:     ## run the recorded programs on QEMU and Bochs anew
+	@$(PYTHON) setup_course.py record
 benchmark:  ## measure how fast the model is
 	@$(PYTHON) setup_course.py benchmark
 lock:       ## resolve pyproject.toml anew; ARGS=--upgrade: to the newest versions

@@ -283,6 +283,12 @@ def reset(options, _):
     print(copies.reset(HERE, HERE / "work", options.notebook))
 
 
+def record(*_):
+    """Run the recorded programs on QEMU and Bochs anew, and write down what came out."""
+    python = environment(TEST_LOCK)
+    run([python, "-m", "svmlib.emulators.record", "tests/recorded/programs.json"], "Nothing was recorded")
+
+
 def benchmark(*_):
     """Measure how fast the model is."""
     python = environment(COURSE_LOCK)
@@ -322,7 +328,7 @@ def main():
     )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     add = {}
-    for command in (course, test, grade, reset, notebooks, benchmark, lock):
+    for command in (course, test, grade, reset, notebooks, record, benchmark, lock):
         about = {"help": command.__doc__, "description": command.__doc__}
         add[command] = commands.add_parser(command.__name__, **about)
         add[command].set_defaults(run=command)

@@ -44,6 +44,26 @@ def missing(reason: str) -> str:
     pytest.skip(reason)
 
 
+#: The profiles of the emulators; `on_both` runs a test with the fixture `emulator` on each.
+PROFILES = ("qemu72", "bochs27")
+on_both = pytest.mark.parametrize("emulator", PROFILES, indirect=True)
+
+
+@pytest.fixture(scope="session")
+def emulator(request):
+    """The runner of one emulator."""
+    from svmlib.emulators import bochs, qemu
+    from svmlib.emulators.outcomes import EmulatorError
+
+    runner = {"qemu72": qemu, "bochs27": bochs}[request.param]
+    require(runner.PROGRAM, f"On Debian 12: apt install {runner.PACKAGES}")
+    try:
+        runner.version()
+    except EmulatorError as error:
+        missing(str(error))
+    return runner
+
+
 @pytest.fixture(scope="session")
 def sample_class(tmp_path_factory):
     """The sample class, graded once for all who need it: its folder, and its row of each submission."""

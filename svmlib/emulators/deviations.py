@@ -63,8 +63,10 @@ def _raw_address(p: Machine, go_on: Function, msr: int, value: int) -> None:
 
 def _sign_extended(p: Machine, go_on: Function) -> None:
     """The way to CPL 3 and back is a VMSAVE and a VMLOAD, which brings such bases into form."""
+    regs = p.regs
     for name in ("FS.base", "GS.base", "LDTR.base", "TR.base", "KernelGSBase"):
-        p.regs[name] = canonical(p.regs[name])
+        if not is_canonical(regs[name]):
+            regs[name] = canonical(regs[name])
     go_on(p)
 
 

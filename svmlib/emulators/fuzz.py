@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
@@ -164,6 +165,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--length", type=int, default=30, help="operations a program (default: 30)")
     parser.add_argument("--seed", type=int, default=1, help="of the random programs (default: 1)")
     parser.add_argument("--vmrun", type=float, default=0.05, help="share of world switches (default: 0.05)")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FILE",
+        help="write the first program that differs here, for `emulate FILE`",
+    )
     parser.set_defaults(run=run)
 
 
@@ -180,8 +187,12 @@ def run(arguments: argparse.Namespace) -> int:
             # No bar where nobody watches: disable=None is tqdm's word for that.
             with tqdm(total=arguments.sequences, desc=name, unit="program", disable=None) as bar:
                 report = fuzz(engine, generator, arguments.sequences, arguments.length, progress=bar.update)
-            for finding in report.findings[:3]:
-                print(show(shrink(engine, finding), name))
+            shortest = [shrink(engine, finding) for finding in report.findings[:3]]
+            for finding in shortest:
+                print(show(finding, name))
+            if shortest and arguments.keep and not found:
+                arguments.keep.write_text(f"[\n{text(shortest[0].program, '    ')}\n]\n", encoding="utf-8")
+                print(f"the first is in {arguments.keep}: python -m svmlib emulate {arguments.keep}")
         except EmulatorError as error:
             print(error, file=sys.stderr)
             return 1

@@ -1,5 +1,7 @@
 """What a program came to: an entry for each operation and the state at the end; and how two are compared."""
 
+import re
+from collections.abc import Callable
 from functools import cache
 from struct import Struct
 from typing import NamedTuple
@@ -108,17 +110,13 @@ for _page in PAGES:
         f"{_page}[RSP]": (0, "as RIP"),
         f"{_page}[RAX]": (0, "a scratch register of the runtime"),
     }
-#: Fields that mean nothing while their bit 31 is clear.
-_EVENTS = frozenset(f"{page}[{name}]" for page in PAGES for name in ("EXITINTINFO", "EVENTINJ"))
+#: EXITINTINFO and EVENTINJ mean nothing while it is clear.
 _VALID = 1 << 31
 #: After a refusal it is what an earlier guest left in the processor, and so is whether PAT was stored.
 _V_TPR = 0xF
 #: What is compared of a segment register that is not present: the selector, the base, and that it is not;
 #: of a null SS, which IRET makes present on QEMU, selector and base.
 _PRESENT = 0x80
-
-
-_SEGMENTS = tuple(name for name in fields() if name.rstrip("]").endswith(".attrib"))
 
 
 @cache
@@ -130,58 +128,82 @@ def _mask() -> int:
     return int.from_bytes(mask, "little")
 
 
+@cache
+def _depends() -> dict[str, tuple[str, Callable[[int], bool], int]]:
+    """Field -> another field, what it has to be for all bits to count, the bits that count otherwise."""
+    found: dict[str, tuple[str, Callable[[int], bool], int]] = {}
+    for name in fields():
+        page, inner, register = name.rpartition("[")
+        stem, _, part = register.rstrip("]").rpartition(".")
+        attrib = f"{page}{inner}{stem}.attrib{']' * bool(inner)}"
+        if (attrib in fields() and part in ("attrib", "limit")) or (part == "base" and stem == "LDTR"):
+            found[name] = (attrib, lambda bits: bool(bits & _PRESENT), 0)
+            if page and stem == "SS":
+                found[name] = (f"{page}[SS.selector]", lambda selector: selector > 3, 0)
+        elif register in ("EXITINTINFO]", "EVENTINJ]"):
+            found[name] = (name, lambda event: bool(event & _VALID), 0)
+        elif page and register in ("INT_CTL]", "PAT]"):
+            bits = ~_V_TPR if register == "INT_CTL]" else 0
+            found[name] = (f"{page}[EXITCODE]", lambda code: code & 0xFFFF_FFFF != 0xFFFF_FFFF, bits)
+    return found
+
+
+def _value(state: bytes, name: str) -> int:
+    """A field of the state, with what is not compared masked away."""
+    place, size = fields()[name]
+    value = int.from_bytes(state[place : place + size], "little")
+    if name in MASKS:
+        value &= MASKS[name][0]
+    if depends := _depends().get(name):
+        other, counts, bits = depends
+        place, size = fields()[other]
+        if not counts(int.from_bytes(state[place : place + size], "little")):
+            value &= bits
+    return value
+
+
 def decode(state: bytes) -> dict[str, int]:
     """The state as fields, with what is not compared masked away."""
-    values = {
-        name: int.from_bytes(state[place : place + size], "little") & MASKS.get(name, (-1, ""))[0]
-        for name, (place, size) in fields().items()
-    }
-    for name in _SEGMENTS:
-        if not values[name] & _PRESENT:
-            stem = name.rstrip("]").removesuffix("attrib")
-            for part in ("attrib", "limit", "base"):
-                whole = stem + part + name[len(stem) + len("attrib") :]
-                if part != "base" or "LDTR" in name:
-                    values[whole] = 0
-    for name in _EVENTS:
-        if not values[name] & _VALID:
-            values[name] = 0
-    for page in PAGES:
-        if values[f"{page}[SS.selector]"] < 4:
-            values |= {f"{page}[SS.attrib]": 0, f"{page}[SS.limit]": 0}
-        if values[f"{page}[EXITCODE]"] & 0xFFFF_FFFF == 0xFFFF_FFFF:
-            values[f"{page}[INT_CTL]"] &= ~_V_TPR
-            values[f"{page}[PAT]"] = 0
-    return values
+    return {name: _value(state, name) for name in fields()}
 
 
-def same(left: Outcome, right: Outcome) -> bool:
-    """Whether the outcomes are the same to the bit, but for what MASKS leaves out."""
-    if left.entries != right.entries:
-        return False
-    if left.state == right.state:
-        return True
+@cache
+def _owners() -> tuple[str, ...]:
+    """The field of each byte of the state, or "" between them."""
+    owners = [""] * STATE_BYTES
+    for name, (place, size) in fields().items():
+        owners[place : place + size] = [name] * size
+    return tuple(owners)
+
+
+def _unlike(left: bytes, right: bytes) -> list[str]:
+    """The fields in which two states differ, in their order."""
+    if left == right:
+        return []
     number = int.from_bytes
-    return not (number(left.state, "little") ^ number(right.state, "little")) & _mask()
+    bits = (number(left, "little") ^ number(right, "little")) & _mask()
+    owners = _owners()
+    runs = re.finditer(rb"[^\0]+", bits.to_bytes(STATE_BYTES, "little"))
+    raw = dict.fromkeys(owners[place] for run in runs for place in range(*run.span()))
+    return [name for name in raw if _value(left, name) != _value(right, name)]
 
 
 def differences(program: Program, left: Outcome, right: Outcome) -> list[Difference]:
     """Where two outcomes of `program` differ, in the order of its operations, then in the state."""
-    if same(left, right):
-        return []
     found = []
-    done = left.done or tuple(flat(program))
-    pairs = zip(done, ENTRY.iter_unpack(left.entries), ENTRY.iter_unpack(right.entries), strict=False)
-    for index, (operation, one, other) in enumerate(pairs):
-        if one != other:
-            found.append(Difference(index, label(operation), entry(*one), entry(*other)))
-    ours, theirs = decode(left.state), decode(right.state)
-    found += [
-        Difference(None, name, f"{ours[name]:#x}", f"{theirs[name]:#x}")
-        for name in ours
-        if ours[name] != theirs[name]
+    if left.entries != right.entries:
+        done = left.done or tuple(flat(program))
+        pairs = zip(done, ENTRY.iter_unpack(left.entries), ENTRY.iter_unpack(right.entries), strict=False)
+        for index, (operation, one, other) in enumerate(pairs):
+            if one != other:
+                found.append(Difference(index, label(operation), entry(*one), entry(*other)))
+        ran = ENTRY.size * len(done)
+        if not found and left.entries[ran:] != right.entries[ran:]:
+            found.append(Difference(len(done), "an operation that only one of them ran", "", ""))
+    return found + [
+        Difference(None, name, f"{_value(left.state, name):#x}", f"{_value(right.state, name):#x}")
+        for name in _unlike(left.state, right.state)
     ]
-    return found
 
 
 def entry(vector: int, code: int, result: int) -> str:

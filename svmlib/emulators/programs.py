@@ -140,7 +140,7 @@ def length(program: Program) -> int:
 
 def room(program: Program) -> int:
     """How many entries the program can leave: one more for each VMRUN, for an exception that it injects."""
-    return sum(length([operation]) + bool(operation[0] == "vmrun") for operation in program)
+    return length(program) + [operation[0] for operation in program].count("vmrun")
 
 
 def text(program: Program, indent: str = "") -> str:

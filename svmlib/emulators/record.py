@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..instructions.intercepts import EXITCODES
+from ..instructions.msr import permission_bit
 from ..registers import MSR, REGISTERS
 from ..vmcb import CONTROL
 from . import bochs, qemu
@@ -103,6 +105,21 @@ def _exits() -> list[Program]:
     return chosen
 
 
+def _mapped() -> list[Program]:
+    """An MSR that the permission map has the bit of, for reads or for writes, read and written by a guest."""
+    return [
+        [
+            ("store", at.linear(at.MSRPM + place), 1 << bit, 1),
+            _put(at.VMCB, "INTERCEPT_WORD3", 1 << EXITCODES["MSR"] % 32),
+            ("vmrun", at.VMCB, [access, ("cli",)]),
+        ]
+        for msr in (MSR.SYSENTER_CS, MSR.STAR, MSR.KERNEL_GS_BASE, MSR.VM_HSAVE_PA)
+        for write in (0, 1)
+        for place, bit in (permission_bit(msr, write) or (0, 0),)
+        for access in (("rdmsr", msr), ("wrmsr", msr, at.HSAVE))
+    ]
+
+
 def _transfers() -> list[Program]:
     """SYSCALL, SYSRET, IRET, descriptor tables and the registers that have a name of their own."""
     ways: list[Operation] = [("syscall",), ("sysret",)]
@@ -171,7 +188,8 @@ def _switches() -> list[Program]:
 def programs() -> list[Program]:
     """The programs of the record: every deviation's probe, known cases, then random ones."""
     chosen: list[Program] = []
-    known = [*_faults(), *_vmloads(), *_refusals(), *_switches(), *_events(), *_exits(), *_transfers()]
+    known = [*_faults(), *_vmloads(), *_refusals(), *_switches(), *_events(), *_exits(), *_mapped()]
+    known += _transfers()
     for program in (*(deviation.probe for deviation in DEVIATIONS), *known):
         if program not in chosen:
             chosen.append(program)
