@@ -9,7 +9,7 @@ folders    nbgrader's autograded/, written under another name and renamed
 kernels    stock kernels instead of the judge, for audits
 """
 
-from . import folders
+from . import folders, gradebook
 from .journal import Journal, JournalError
 from .pool import EngineError, Options, TooFewLayers, grade, layers, require
 
@@ -21,6 +21,7 @@ __all__ = [
     "TooFewLayers",
     "folders",
     "grade",
+    "gradebook",
     "layers",
     "require",
 ]
