@@ -62,6 +62,12 @@ def test_a_host_of_one_s_own_is_a_share_and_a_rate(capsys):
     assert "lazy − legacy" in text
 
 
+def test_a_host_may_be_told_by_its_reasons(capsys):
+    text = said(capsys, "--reason", "HLT=0.4:1", "--reason", "MSR write=0.6:0.1", "--draws", "200")
+    assert "yours" in text
+    assert " 0.46 " in text
+
+
 def test_a_mix_without_a_share_takes_one(capsys):
     assert "0.05" in said(capsys, "--mix", "perf-io", "--share", "0.05", "--draws", "200")
 
@@ -96,6 +102,8 @@ def test_a_cpu_without_fsgsbase_runs_the_lazy_path_by_wrmsr(capsys):
         (["--rate", "5"], "--rate is of a host: name it with --mix"),
         (["--share", "0.1", "--rate", "-1"], "--rate -1: exits a second are more than 0"),
         (["--pair", "lazy"], "--pair lazy: write two paths"),
+        (["--reason", "HLT=0.4"], "--reason HLT=0.4: write REASON=SHARE:PUTS"),
+        (["--reason", "HLT=0.4:1"], "the mix yours sums to 0.4 (HLT 0.4)"),
         (["--pair", "lazy,lazier"], "no path 'lazier'; there is legacy"),
         (["--draws", "0"], "--draws 0: write 2 to 1,000,000"),
         (["--picture", "x.gif"], "--picture x.gif: the name ends in .png or .svg"),

@@ -37,6 +37,12 @@ def test_every_event_of_a_term_has_a_price_somewhere():
         assert priced.issuperset(events_of(row["term"])), row["term"]
 
 
+def test_the_table_says_which_terms_a_plain_bill_has():
+    on = {row["term"].replace(" ", "_"): row["on"] == "yes" for row in rows("terms")}
+    assert on.pop("instruction")
+    assert on == {name: bool(value) for name, value in Terms()._asdict().items()}
+
+
 def test_without_the_switch_a_bill_is_that_of_the_host_s_state_alone():
     bill = plain("vmload_before_stgi", "kernel", switch=False)
     assert bill.events["VMLOAD"] == 1

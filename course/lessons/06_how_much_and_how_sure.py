@@ -100,6 +100,33 @@ for name in names():
 # %% [markdown]
 # K8 is older than WRGSBASE; its price there means nothing, and a lazy path on a K8 uses WRMSR.
 #
+# ## What a switch is made of
+#
+# The model keeps apart what can be told apart, and each of these terms can be switched:
+
+# %%
+for row in rows("terms"):
+    print(f"{row['term']:12} {'on ' if row['on'] == 'yes' else 'off'}  {row['what']}")
+
+# %% [markdown]
+# Here are the parts of an exit that goes to user space, with KVM's own code and user space switched on.
+#
+# **Question.** How much of it is the argument about?
+
+# %%
+from svmlib.costs import Terms, bill
+from svmlib.decide import typical
+from svmlib.views import compare_bars
+
+whole, steps = Terms(kvm=True, user_space=True), typical()
+shown = ("legacy", "vmload_before_stgi", "lazy")
+parts = {name: bill(steps[name]["user"], prices("epyc-2020"), whole).by_part() for name in shown}
+compare_bars(parts, "An exit to user space and back")
+
+# %% [markdown]
+# Most of it is KVM's code and user space, the same for all. What the legacy path restored by hand is long
+# gone from it; between the other two there is a sliver.
+#
 # ## How sure?
 #
 # Draw each price at random from its interval, and you have one way the world could be. Do that ten

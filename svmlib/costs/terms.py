@@ -6,7 +6,6 @@ set of events, so a bill with other terms is another vector of counts on the sam
 """
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..data import rows
@@ -72,8 +71,3 @@ def events_of(term: str) -> tuple[str, ...]:
         return _EVENTS[term]
     except KeyError:
         raise KeyError(f"no term {term!r}; there is {', '.join(_EVENTS)}") from None
-
-
-def described() -> Mapping[str, str]:
-    """Return what each term is, in a clause."""
-    return {row["term"]: row["what"] for row in rows("terms")}

@@ -2,7 +2,7 @@
 
 The prices are intervals, so each answer is a distribution: the break-even share of exits that reach vcpu_put,
 the difference of two paths on each host with its sign's probability, and the share of a core that the host's
-state costs.  `calibration` says how far the model can be trusted.
+state costs.  How far to trust the model: `calibration`, or --targets on the command line.
 """
 
 from collections.abc import Mapping, Sequence

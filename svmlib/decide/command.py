@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..costs import Mix, MixError, PriceError, Terms, cache, lists, mix, mixes, prices, recordings
+from ..costs import Mix, MixError, PriceError, Terms, by_reason, cache, lists, mix, mixes, prices, recordings
 from ..costs.prices import Ticks
 from . import CAVEAT, PAIRS, PRICES, TERMS, Decision, calibration, decide
 from . import __doc__ as about
@@ -18,6 +18,7 @@ examples:
   python -m svmlib costs --picture costs.png --picture costs.svg
   python -m svmlib costs --share 0.02 --rate 80000              a host of yours: f, and exits a second
   python -m svmlib costs --mix exits.txt                        a recorded host: python -m svmlib mix --help
+  python -m svmlib costs --reason HLT=0.5:1 --reason "MSR write=0.5:0"
   python -m svmlib costs --prices zen4 --pair lazy,hybrid
   python -m svmlib costs --price VMLOAD=200,300,440 --cold --prefetch
   python -m svmlib costs --targets                              the model against the publications
@@ -34,60 +35,54 @@ def command(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for names, options in _options():
-        parser.add_argument(*names, **options)
+    for group, add in (
+        ("the prices", _prices),
+        ("the hosts", _hosts),
+        ("the bill", _bill),
+        ("the output", _output),
+    ):
+        add(parser.add_argument_group(group))
     parser.set_defaults(run=_main)
 
 
-def _options() -> list[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Return the command's options; long, because it has many."""
-    known, hosts = ", ".join(lists.names()), ", ".join(mixes())
-    every = {"action": "append", "default": []}
-    switch = {"action": "store_true"}
-    return [
-        (
-            ("--prices",),
-            {"default": PRICES, "metavar": "NAME", "help": f"price list, or a CSV file: {known}"},
-        ),
-        (("--unverified",), switch | {"help": "take figures from memory into the list, too"}),
-        (("--price",), every | {"metavar": "EVENT=LOW,NOMINAL,HIGH", "help": "another price, in ticks"}),
-        (
-            ("--mix",),
-            every
-            | {
-                "metavar": "NAME",
-                "help": f"hosts, or a recording's file (default: all with a share): {hosts}",
-            },
-        ),
-        (
-            ("--share",),
-            {
-                "type": float,
-                "metavar": "F",
-                "help": "share that reaches vcpu_put, of a host of yours or of --mix",
-            },
-        ),
-        (("--rate",), {"type": float, "metavar": "N", "help": "exits a second, of that host"}),
-        (("--pair",), every | {"metavar": "A,B", "help": "two paths to compare"}),
-        (("--without",), every | {"choices": ["drain", "ltr"], "help": "a term to leave out"}),
-        (
-            ("--with",),
-            every
-            | {
-                "choices": ["switch", "kvm", "user_space"],
-                "dest": "include",
-                "help": "a term to add: VMRUN and what stands around it, KVM's code, user space",
-            },
-        ),
-        (("--cold",), switch | {"help": "carry a cache: pages not touched for long are cold"}),
-        (("--prefetch",), switch | {"help": "with Xen's early prefetch; implies --cold"}),
-        (("--draws",), {"type": int, "default": 10_000, "metavar": "N", "help": "Monte-Carlo draws (10000)"}),
-        (("--seed",), {"type": int, "default": 2020, "metavar": "N", "help": "their seed (2020)"}),
-        (("--picture",), every | {"metavar": "FILE", "help": "draw it: FILE.png or FILE.svg"}),
-        (("--targets",), switch | {"help": "the calibration instead: targets, residuals, identities"}),
-        (("--evidence",), {"metavar": "EVENT", "help": "all that is known of an event instead"}),
-        (("--json",), switch | {"help": "print JSON"}),
-    ]
+def _prices(group: Any) -> None:
+    add, known = group.add_argument, ", ".join(lists.names())
+    add("--prices", default=PRICES, metavar="NAME", help=f"a price list, or a CSV file of one: {known}")
+    price = "another price, in ticks"
+    add("--price", action="append", default=[], metavar="EVENT=LOW,NOMINAL,HIGH", help=price)
+    add("--unverified", action="store_true", help="take figures from memory into the list, too")
+
+
+def _hosts(group: Any) -> None:
+    add, known = group.add_argument, ", ".join(mixes())
+    hosts = f"a host, or a recording's file (default: all hosts with a share): {known}"
+    add("--mix", action="append", default=[], metavar="NAME", help=hosts)
+    share = "the share of exits that reach vcpu_put, of a host of yours or of --mix"
+    add("--share", type=float, metavar="F", help=share)
+    reason = "a host of yours by reasons: the share of its exits, and the share of those that reach vcpu_put"
+    add("--reason", action="append", default=[], metavar="REASON=SHARE:PUTS", help=reason)
+    add("--rate", type=float, metavar="N", help="exits a second, of that host")
+
+
+def _bill(group: Any) -> None:
+    add = group.add_argument
+    add("--pair", action="append", default=[], metavar="A,B", help="two paths to compare")
+    add("--without", action="append", default=[], choices=["drain", "ltr"], help="a term to leave out")
+    more = "a term to add: VMRUN and what stands around it, KVM's code, user space"
+    choices = ["switch", "kvm", "user_space"]
+    add("--with", action="append", default=[], choices=choices, dest="include", help=more)
+    add("--cold", action="store_true", help="carry a cache: pages not touched for long are cold")
+    add("--prefetch", action="store_true", help="with Xen's early prefetch; implies --cold")
+    add("--draws", type=int, default=10_000, metavar="N", help="Monte-Carlo draws (10000)")
+    add("--seed", type=int, default=2020, metavar="N", help="their seed (2020)")
+
+
+def _output(group: Any) -> None:
+    add = group.add_argument
+    add("--picture", action="append", default=[], metavar="FILE", help="draw it: FILE.png or FILE.svg")
+    add("--targets", action="store_true", help="the calibration instead: targets, residuals, identities")
+    add("--evidence", metavar="EVENT", help="all that is known of an event instead")
+    add("--json", action="store_true", help="print JSON")
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -125,18 +120,33 @@ def _changed(texts: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 
 def _chosen(arguments: argparse.Namespace) -> list[Mix] | None:
     chosen = [_host(name, arguments.share) for name in arguments.mix]
+    if arguments.reason:
+        chosen.append(_by_reason(arguments.reason))
     if arguments.share is not None:
         chosen = [one.at(arguments.share) for one in chosen] or [
             Mix("yours", "a host of yours", None).at(arguments.share)
         ]
     if arguments.rate is not None:
         if not chosen:
-            raise MixError("--rate is of a host: name it with --mix, or give its --share")
+            raise MixError("--rate is of a host: name it with --mix, or give its --share or --reason")
         if not 0 < arguments.rate < float("inf"):
             raise MixError(f"--rate {arguments.rate:g}: exits a second are more than 0")
         rate = Ticks(arguments.rate, arguments.rate, arguments.rate)
         chosen = [one._replace(per_second=rate) for one in chosen]
     return chosen or None
+
+
+def _by_reason(texts: Sequence[str]) -> Mix:
+    reasons = {}
+    for text in texts:
+        reason, _, numbers = text.rpartition("=")
+        try:
+            share, puts = map(float, numbers.split(":"))
+        except ValueError:
+            why = "write REASON=SHARE:PUTS, as in HLT=0.6:1 for 60 % of the exits, all of them put"
+            raise MixError(f"--reason {text}: {why}") from None
+        reasons[reason] = (share, puts)
+    return by_reason("yours", reasons)
 
 
 def _host(name: str, share: float | None) -> Mix:
@@ -157,9 +167,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _terms(arguments: argparse.Namespace) -> Terms:
-    near = (
-        cache.usual()._replace(prefetch=arguments.prefetch) if arguments.cold or arguments.prefetch else None
-    )
+    is_cold = arguments.cold or arguments.prefetch
+    near = cache.usual()._replace(prefetch=arguments.prefetch) if is_cold else None
     off = dict.fromkeys(arguments.without, False)
     return TERMS._replace(cache=near, **off, **dict.fromkeys(arguments.include, True))
 
@@ -177,8 +186,7 @@ def _draw(decision: Decision, path: Path) -> None:
     try:
         from ..views.decision import draw
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"the picture needs {error.name}, which is missing; pip install {error.name}"
-        ) from None
+        why = f"the picture needs {error.name}, which is missing; pip install {error.name}"
+        raise ModuleNotFoundError(why) from None
     draw(decision, CAVEAT).savefig(path, dpi=150)
     print(f"drawn: {path}")
