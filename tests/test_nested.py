@@ -12,7 +12,8 @@ from svmlib.registers import REGISTERS
 
 WORDS = (
     "kernel", "nested", "kernel", "vmsave", "vmload", "user", "nested", "kernel", "vmsave", "vmload",
-    "nested", "escape", "user@1", "nested@1", "escape@1", "kernel#1", "nested", "user", "nested#1", "sched", "user#1",
+    "nested", "escape", "user@1", "nested@1", "escape@1", "kernel#1", "nested", "user", "nested#1",
+    "sched", "user#1",
 )  # fmt: skip
 #: The designs that know of vmcb01, and those of before: VMLOAD and VMSAVE on the VMCB that VMRUN gets.
 SINCE_2021 = ("upstream", "upstream_6_1", "sev_es")
@@ -64,7 +65,7 @@ def test_l1_and_l2_take_turns_with_one_half_and_share_the_other():
     ]
 
 
-# -- the thread's own question: are the copies of GS that v1 and legacy keep in the vCPU needed for nested guests?
+# -- the thread's own question: are the copies of GS in the vCPU needed for nested guests?
 
 
 def without_copies(cpu, vcpu):
