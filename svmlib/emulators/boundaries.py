@@ -85,7 +85,7 @@ GUEST_FIELDS = (
     ("GDTR.base", (at.linear(at.TABLES_OTHER),)),
     ("INT_STATE", (0, 1, 1)),
     ("INT_CTL", (0, 1 << 24, 1 << 24 | 5, 3, 1 << 25, 3 << 24)),
-    ("INT_CTL", (1 << 24, 1 << 24 | 5)),
+    ("INT_CTL", (1 << 24, 1 << 24 | 5, 1 << 25, 1 << 25 | 1 << 9)),
 )
 _EVENTS_CODE = tuple(1 << 31 | 1 << 11 | 3 << 8 | vector for vector in (8, 10, 11, 12, 13, 14))
 #: EVENTINJ: interrupt, NMI, software interrupt; exceptions without and with an error code.

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from .. import profiles
 from ..faults import Fault
 from ..instructions import legality
-from ..instructions.intercepts import EXITCODES, intercept
+from ..instructions.intercepts import EXITCODES, Intercepted, intercept
 from ..instructions.legality import illegal
 from ..instructions.msr import permission, require_ring0
 from ..instructions.svm import NESTED_PAGING, VMRUN_SET
 from ..memory import canonical, is_canonical
-from ..processor import CR0_CD, CR0_ET, CR0_NW, CR4_FSGSBASE, CR4_PAE
+from ..processor import CR0_CD, CR0_ET, CR0_NW, CR4_FSGSBASE, CR4_PAE, RFLAGS_IF
 from ..profiles import Switches
 from ..registers import BY_MSR, MSR, REGISTERS
 from ..vmcb import CONTROL, Vmcb
@@ -46,6 +46,7 @@ _BEYOND = 0x1234_8000_0000_0000
 _MASK64 = (1 << 64) - 1
 _EXIT = CONTROL["EXITCODE"][0]
 _PAT = slice(REGISTERS["PAT"].vmcb, (REGISTERS["PAT"].vmcb or 0) + 8)
+_GP = EXITCODES["EXCEPTION"] + 13
 #: What Bochs writes of the control area: V_TPR and V_IRQ, shadow, EXITCODE to EXITINTINFO, half of EVENTINJ.
 _WRITTEN = ((0x60, 0x62), (0x68, 0x69), (0x70, 0x8C), (0xA8, 0xAC))
 _EARLY_CHECKS = frozenset(
@@ -314,6 +315,28 @@ def _dr7_stored(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
     return code
 
 
+def _virtual_gif_lost(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
+    code: int = go_on(p, pa, guest)
+    if not _refused(p, pa):
+        Vmcb(p.memory, pa)["INT_CTL"] &= ~0xFE00
+    return code
+
+
+def _shadow_anyway(p: Machine, go_on: Function) -> Any:
+    if not p.regs["CPL"]:
+        p.regs["RFLAGS"] &= ~RFLAGS_IF
+    return go_on(p)
+
+
+def _gp_tells_cr2(p: Machine, go_on: Function, *operands: int) -> Any:
+    try:
+        return go_on(p, *operands)
+    except Fault as fault:
+        if fault.vector == "#GP" and p.intercepts >> _GP & 1:
+            raise Intercepted(_GP, 0, p.regs["CR2"]) from None
+        raise
+
+
 def _never_intercepted(name: str) -> Rule:
     bit = 1 << EXITCODES[name]
 
@@ -550,6 +573,24 @@ DEVIATIONS = (
         ("masking_leaves_if",),
     ),
     Deviation(
+        "gp-exitinfo2",
+        "qemu72",
+        dict.fromkeys(("load", "load_gs", "store", "store_gs"), _gp_tells_cr2),
+        [_field(at.VMCB, 0x8, 1 << 13, 4), ("vmrun", at.VMCB, [("load", 1 << 47, 8)])],
+    ),
+    Deviation(
+        "sti-shadow",
+        "qemu72",
+        dict.fromkeys(("sti_cli", "sti_clgi", "sti_vmmcall"), _shadow_anyway),
+        [_field(at.VMCB, 0x570, 0x202), ("vmrun", at.VMCB, [("sti_vmmcall",)])],
+    ),
+    Deviation(
+        "virtual-gif",
+        "bochs27",
+        {"vmrun": _virtual_gif_lost},
+        [_field(at.VMCB, 0x60, 3 << 24 | 1 << 9, 4), ("vmrun", at.VMCB, [])],
+    ),
+    Deviation(
         "vmrun-shadow",
         "qemu72",
         {},
@@ -620,6 +661,10 @@ DEVIATIONS = (
 )
 
 
+#: Features that one emulator's CPU has beyond profiles.cpu("emulated").
+_FEATURES = {"qemu72": profiles.cpu("emulated").but(vgif=True)}
+
+
 @cache
 def profile(engine: str = "documented", without: str = "") -> Profile:
     """The model as `engine` behaves, or as that but for one deviation; "documented" has none."""
@@ -634,7 +679,7 @@ def profile(engine: str = "documented", without: str = "") -> Profile:
         else:
             for operation, rule in deviation.rules.items():
                 functions[operation] = _wrap(rule, functions[operation])
-    return Profile(functions, options)
+    return Profile(functions, options, _FEATURES.get(engine, profiles.cpu("emulated")))
 
 
 def _wrap(rule: Rule, function: Function) -> Function:

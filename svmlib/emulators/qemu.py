@@ -17,8 +17,11 @@ PROGRAM = "qemu-system-x86_64"
 #: The version that the profile of this name was made with.
 PROFILE, VERSION = "qemu72", "7.2"
 PACKAGES = "qemu-system-x86"
-#: EPYC, not max: that one has 57-bit linear addresses, and VMLOAD sign-extends from bit 56.
-_MACHINE = "-accel tcg -machine pc,memory-backend=ram -cpu EPYC,+svm -nodefaults -display none -no-reboot"
+#: EPYC, not max: that one has 57-bit linear addresses, and VMLOAD sign-extends from bit 56.  It has vGIF when
+#: asked.
+_MACHINE = (
+    "-accel tcg -machine pc,memory-backend=ram -cpu EPYC,+svm,+vgif -nodefaults -display none -no-reboot"
+)
 #: isa-debug-exit leaves with 2 * value + 1.
 _FINISHED = 1
 

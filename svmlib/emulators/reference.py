@@ -69,8 +69,8 @@ class Machine(Processor):
         self.done: list[Operation] = []
         #: Interrupts and NMIs since the last entry, as the entry counts them.
         self.marks = 0
-        #: vector + 1 and error code of an exception that VMRUN injected and no entry tells of yet.
-        self.injected: tuple[int, int] | None = None
+        #: vector + 1, error code and IF of an exception that VMRUN injected and no entry tells of yet.
+        self.injected: tuple[int, int, int] | None = None
         #: Whether a handler is about to execute an IRET that is intercepted.
         self.returning = False
         #: Whether the runtime's TR and LSTAR are in place of the program's: on the way to CPL 3 and back.
@@ -193,7 +193,8 @@ def _event(p: Processor, event: Any) -> None:
     assert isinstance(p, Machine)
     kind, vector, *code = ("NMI", 2) if event == "NMI" else event
     if kind == "EXCEPTION" or vector not in (2, APIC_VECTOR):
-        p.injected = vector + 1, sum(code)
+        p.injected = vector + 1, sum(code), p.regs["RFLAGS"] & RFLAGS_IF
+        p.regs["RFLAGS"] &= ~RFLAGS_IF
         return
     p.marks += NMI_MARK if event == "NMI" else INTR_MARK
     if p.intercepts >> _IRET & 1:
@@ -227,7 +228,13 @@ def _vmrun(p: Machine, pa: int, guest: Program) -> int:
             if p.returning:
                 p.handler_exits()
             if p.injected:
-                p.entry(INJECTED, *p.injected, 0)
+                vector, code, interrupts = p.injected
+                p.regs["RFLAGS"] |= interrupts
+                if p.pending:
+                    events.arrive(p)
+                if p.returning:
+                    p.handler_exits()
+                p.entry(INJECTED, vector, code, 0)
                 p.injected = None
             for operation in guest:
                 p.execute(operation)
