@@ -208,6 +208,8 @@ def test_an_event_s_draws_do_not_depend_on_what_else_is_drawn():
     )
     for event in ("LTR", "VMSAVE"):
         assert (few.cost({event: 1}) == many.cost({event: 1})).all()
+    alone, tied = chance.Draws(EPYC, ["VMLOAD"], 100), chance.Draws(EPYC, ["WRGSBASE", "VMLOAD"], 100)
+    assert (alone.cost({"VMLOAD": 1}) == tied.cost({"VMLOAD": 1})).all()
 
 
 @pytest.mark.parametrize("name", costs.names())

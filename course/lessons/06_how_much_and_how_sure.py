@@ -119,8 +119,8 @@ from svmlib.decide import typical
 from svmlib.views import compare_bars
 
 whole, steps = Terms(kvm=True, user_space=True), typical()
-shown = ("legacy", "vmload_before_stgi", "lazy")
-parts = {name: bill(steps[name]["user"], prices("epyc-2020"), whole).by_part() for name in shown}
+epyc, shown = prices("epyc-2020"), {"legacy": "legacy", "merged": "vmload_before_stgi", "lazy": "lazy"}
+parts = {name: bill(steps[path]["user"], epyc, whole).by_part() for name, path in shown.items()}
 compare_bars(parts, "An exit to user space and back")
 
 # %% [markdown]
@@ -215,7 +215,6 @@ answers(decision)
 # **Question.** If a cold page costs some 500 ticks, does that not turn the answer around?
 
 # %%
-epyc = prices("epyc-2020")
 cold = decide.TERMS._replace(cache=costs.cache.usual())
 path = costs.exit_costs("lazy", decide.typical()["lazy"], epyc, cold)
 for f in (0.0003, 0.0035, 0.06, 0.5):

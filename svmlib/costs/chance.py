@@ -254,11 +254,12 @@ def _conditions() -> tuple[_Condition, ...]:
 def _joint(costs: PriceList, events: Mapping[str, int], n: int, seed: int) -> Iterable[tuple[str, Floats]]:
     """Draw the pairs of prices that a published difference ties together, if they are those of its list.
 
-    A pair of independent draws is kept with the difference's likelihood.
+    A pair of independent draws is kept with the difference's likelihood.  Both are drawn where one is wanted,
+    so that its draws do not depend on whether the other is.
     """
     for one in _conditions():
         pair = (one.event, one.other)
-        if not all(event in events for event in pair):
+        if not any(event in events for event in pair) or not all(event in costs for event in pair):
             continue
         of = prices(one.costs)
         if any(costs[event][:3] != of[event][:3] for event in pair):
