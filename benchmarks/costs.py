@@ -68,7 +68,7 @@ def main() -> None:
         ("a million exits, all paths, 10,000 draws", "under 1 s", seconds(priced(EXITS, DRAWS), repeat)),
         ("the same with a cache carried along", "", seconds(priced(EXITS, DRAWS, cold), repeat)),
         ("a thousand exits", "the same", seconds(priced(1_000, DRAWS), repeat)),
-        ("a milliard exits", "the same", seconds(priced(10**9, DRAWS), repeat)),
+        ("a billion exits", "the same", seconds(priced(10**9, DRAWS), repeat)),
         ("a million exits, 20,000 draws", "twice", seconds(priced(EXITS, 2 * DRAWS), repeat)),
         ("a million exits, 40,000 draws", "four times", seconds(priced(EXITS, 4 * DRAWS), repeat)),
         (

@@ -229,7 +229,8 @@ for f in (0.0003, 0.0035, 0.06, 0.5):
 # ## Every assumption can be moved
 #
 # **Question.** Find three changes, each of which alone turns an answer around: a price, a term, a price
-# list. Which of them do you think likely?
+# list. Which of them do you think likely? Then try the list `zen4` with hybrid as path A: its WRMSR to GS
+# base need not wait any more, and nobody has measured what that saves.
 
 # %%
 from svmlib.views.assumptions import assumptions
