@@ -8,9 +8,11 @@ import pytest
 from conftest import PROFILES, on_both
 from svmlib import profiles
 from svmlib.data import rows
+from svmlib.emulators import layout as at
 from svmlib.emulators import reference
+from svmlib.emulators.boundaries import ILLEGAL, put
 from svmlib.emulators.deviations import DEVIATIONS, profile
-from svmlib.emulators.outcomes import differences
+from svmlib.emulators.outcomes import decode, differences
 from svmlib.emulators.programs import check
 
 _FILE = Path(__file__).parent / "recorded" / "programs.json"
@@ -53,3 +55,17 @@ class TestDeviations:
             without = reference.run(rule.probe, profile(emulator.PROFILE, rule.name))
             assert differences(rule.probe, without, theirs), rule.name
             assert not differences(rule.probe, reference.run(rule.probe, profile(emulator.PROFILE)), theirs)
+
+    @on_both
+    def test_vmrun_refuses_what_the_table_of_checks_says(self, emulator):
+        maps = ("msrpm", "iopm")  # both emulators look at them in ways of their own: the row vmrun-maps
+        table = {row["check"]: row[emulator.PROFILE] == "1" for row in rows("vmrun_checks")}
+        asked = [(name, ILLEGAL[name]) for name in table if ILLEGAL[name] and name not in maps]
+        programs = [
+            [*(put(field, values[0]) for field, values in fields), ("vmrun", at.VMCB, [])]
+            for _, fields in asked
+        ]
+        codes = [decode(outcome.state)["VMCB[EXITCODE]"] for outcome in emulator.run(programs)]
+        assert {
+            name: code & 0xFFFF_FFFF == 0xFFFF_FFFF for (name, _), code in zip(asked, codes, strict=True)
+        } == {name: table[name] for name, _ in asked}

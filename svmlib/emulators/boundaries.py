@@ -46,7 +46,7 @@ MSRS = tuple(
 UNKNOWN_MSR = 0xC000_0105
 EFERS = (at.EFER, at.EFER & ~1, at.EFER & ~0x1000, at.EFER & ~0x1000, at.EFER | 1 << 20, at.EFER & ~0x800)
 _PAT = at.REGISTERS_AT_START["PAT"]
-PATS = (_PAT, 0, 0x0106_0504_0701_0006, _PAT | 2, _PAT | 0xFF << 56)
+PATS = (_PAT, 0, 0x0106_0504_0701_0006, _PAT ^ 4, _PAT | 0xFF << 56)
 #: CR0: MP, EM, TS, NE, WP, AM, CD, NW in turn; NW alone and bits 63 to 32 are illegal, the rest reserved.
 _CR0S = (
     *(at.CR0 ^ bit for bit in (1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 16, 1 << 18, 1 << 30, 3 << 29)),
@@ -123,7 +123,7 @@ ILLEGAL: dict[str, tuple[tuple[str, tuple[int, ...]], ...]] = {
         ("EVENTINJ", (1 << 31 | 1 << 8, 1 << 31 | 5 << 8 | 6, 1 << 31 | 3 << 8 | 2, 1 << 31 | 3 << 8 | 40)),
     ),
     "nested_paging": (),
-    "pat": (("PAT", (_PAT | 2, _PAT | 0xFF << 56)),),
+    "pat": (("PAT", (_PAT ^ 4, _PAT | 0xFF << 56)),),
 }
 
 
