@@ -1,4 +1,7 @@
-"""The same program on a bare processor of the model, and the bytes that the runtime would leave."""
+"""The same program on a bare processor of the model, and the bytes that the runtime would leave.
+
+The module is long because it stands beside the runtime, operation by operation.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import cache
