@@ -5,11 +5,13 @@ import functools
 import pytest
 
 from machines import altered
+from svmlib import costs
 from svmlib.data import rows
 from svmlib.kvm import exits, load_gs_index, per_cpu, random_exits, run, svm_vcpu_run, this_cpu_read
 from svmlib.kvm.hosts import HOSTS, host
 from svmlib.kvm.machine import Machine
 from svmlib.kvm.percpu import this_cpu_write
+from svmlib.kvm.run import typical_exits
 from svmlib.kvm.user_return import kvm_set_user_return_msr
 from svmlib.kvm.vmenter import TSS_SELECTOR, reload_tss
 from svmlib.paths import DESIGNS, PATHS, bhyve, nvmm, sev_es, upstream, vmload_before_stgi, xen_hvm, xen_pv
@@ -62,10 +64,21 @@ def test_every_row_of_the_table_is_a_design_and_the_four_of_the_thread_are_among
         assert 2014 <= row.year <= 2026
 
 
+@pytest.mark.parametrize("design", DESIGNS)
+def test_a_design_has_a_bill_on_its_hosts(design):
+    for kind in DESIGNS[design].hosts:
+        steps = typical_exits(DESIGNS[design].path, host(kind, seed=1))
+        kernel, user = (costs.bill(steps[exit_], costs.prices("epyc-2020")) for exit_ in ("kernel", "user"))
+        assert 0 < kernel.nominal < user.nominal
+        assert set(kernel.counts) <= {"save", "enter/exit"}
+        assert set(user.counts) <= {"save", "enter/exit", "restore"}
+
+
 # -- an event on every step, and the same on the next exit: each host with the design that it is known for
 
 KNOWN = {"zen1-fsgsbase": "legacy", "zen3+fsgsbase": "upstream", "i386": "vmload_before_stgi",
-         "sev_es": "sev_es", "fred": "fred", "xen": "xen_pv", "freebsd": "bhyve", "netbsd": "nvmm"}  # fmt: skip
+         "sev_es": "sev_es", "fred": "fred", "xen": "xen_pv", "freebsd": "bhyve",
+         "netbsd": "nvmm"}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind,design", KNOWN.items())

@@ -3,8 +3,10 @@
 The C form had let RET and reads of per-CPU data come before the host's VMLOAD (B09).  Now the page's physical
 address is kept for each CPU and pushed while GS is still the host's, and SPEC_CTRL, which the host finds in
 per-CPU data, is restored behind the VMLOAD (commit-e287bd005ad9, commit-9f2febf3f04d).  TSC_AUX is a
-user-return MSR.  reload_tss() was still there; it went in 2023.
+user-return MSR.  reload_tss() was still there; it went in 2023.  `since_2025` is the form of March 2025.
 """
+
+from types import SimpleNamespace
 
 from ..instructions import Cpu
 from ..kvm.percpu import per_cpu, this_cpu_read
@@ -31,6 +33,20 @@ def vcpu_enter_exit(cpu: Cpu, vcpu: Vcpu) -> None:
     """svm_vcpu_enter_exit(): the assembly, then reload_tss(), before STGI."""
     __svm_vcpu_run(cpu, vcpu)
     reload_tss(cpu, vcpu)
+
+
+def _enter_exit_since_2025(cpu: Cpu, vcpu: Vcpu) -> None:
+    # Not in assembly right before VMRUN: STI's shadow would leak into the guest (B18, linux-svm-c-2025).
+    cpu.sti()
+    save_area_pa = this_cpu_read(cpu, "save_area_pa")
+    restore_guest_spec_ctrl(cpu, vcpu)
+    vmcb01_pa, vmcb_pa = vcpu.vmcb01_pa, vcpu.vmcb_pa
+    vmload(cpu, vmcb01_pa)
+    vmrun(cpu, vmcb_pa)
+    vmsave(cpu, vmcb01_pa)
+    vmload(cpu, save_area_pa)
+    restore_host_spec_ctrl(cpu, vcpu)
+    cpu.cli()
 
 
 def __svm_vcpu_run(cpu: Cpu, vcpu: Vcpu) -> None:
@@ -71,3 +87,14 @@ def prepare_host_switch(cpu: Cpu, vcpu: Vcpu) -> None:
 def on_user_return(cpu: Cpu, vcpu: Vcpu) -> None:
     """kvm_on_user_return(): the host's TSC_AUX, on this CPU's next way to user space."""
     kvm_on_user_return(cpu)
+
+
+#: The same since March 2025: IF set and cleared in C, and TR left to VMLOAD.
+since_2025 = SimpleNamespace(
+    __name__="upstream.since_2025",
+    CARRIES=CARRIES,
+    prepare_switch_to_guest=prepare_switch_to_guest,
+    vcpu_enter_exit=_enter_exit_since_2025,
+    prepare_host_switch=prepare_host_switch,
+    on_user_return=on_user_return,
+)
