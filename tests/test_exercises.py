@@ -33,7 +33,8 @@ def run(source, namespace):
         tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else ast.Expr(ast.Constant(None))
     )
     exec(compile(tree, "<cell>", "exec"), namespace)  # noqa: S102  # our own files
-    return eval(compile(ast.Expression(last.value), "<cell>", "eval"), namespace)  # noqa: S307
+    value = ast.fix_missing_locations(ast.Expression(last.value))
+    return eval(compile(value, "<cell>", "eval"), namespace)  # noqa: S307
 
 
 def scores(cells):
