@@ -85,6 +85,7 @@ def a_put(cpu, vcpu):
     vcpu.guest_state_loaded = False
 
 
+# %%
 path_a = check.path(prepare_switch_to_guest=a_save, vcpu_enter_exit=a_enter_exit, prepare_host_switch=a_put)
 
 # %% [markdown]
@@ -273,6 +274,7 @@ def c_put(cpu, vcpu):
     vcpu.guest_state_loaded = False
 
 
+# %%
 path_c = check.path(prepare_switch_to_guest=c_save, vcpu_enter_exit=c_enter_exit, prepare_host_switch=c_put)
 
 # %% [markdown]
@@ -314,6 +316,7 @@ def d_put(cpu, vcpu):
     vcpu.guest_state_loaded = False
 
 
+# %%
 path_d = check.path(prepare_switch_to_guest=c_save, vcpu_enter_exit=d_enter_exit, prepare_host_switch=d_put)
 
 # %% exercise="survives"

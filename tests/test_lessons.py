@@ -23,9 +23,16 @@ NAMES = [
     "01_why_order_matters",
     "02_one_page_for_the_host",
     "03_back_just_in_time",
+    "04_what_waits_for_stgi",
     "06_how_much_and_how_sure",
 ]
-EXERCISES = ["01_legacy_path", "02_vmsave_vmload_path", "03_lazy_restore_path", "06_what_it_costs"]
+EXERCISES = [
+    "01_legacy_path",
+    "02_vmsave_vmload_path",
+    "03_lazy_restore_path",
+    "04_the_gif_window",
+    "06_what_it_costs",
+]
 
 each_lesson = pytest.mark.parametrize("script", LESSONS, ids=lambda path: path.stem)
 
