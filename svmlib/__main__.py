@@ -5,18 +5,19 @@ import io
 import os
 import sys
 
-from . import __version__, compare, explore, mix
+from . import __version__, compare, explore, matrix, mix
 from .bugs import command as bugs
 from .costs import MixError, PriceError, calibrate
 from .decide import command as decide
 from .emulators import emulate, fuzz
 
-COMMANDS = (bugs, calibrate, compare, decide, emulate, explore, fuzz, mix)
+COMMANDS = (bugs, calibrate, compare, decide, emulate, explore, fuzz, matrix, mix)
 
 _EXAMPLES = """\
 examples:
   python -m svmlib compare            the four paths side by side
   python -m svmlib explore lazy       is there any order of exits and events that breaks it?
+  python -m svmlib matrix             every design on every kind of host: safe, or why not
   python -m svmlib bugs               the bugs on record, and each of them run
   python -m svmlib costs              which is cheaper on which host, and how sure that is
   python -m svmlib emulate leak.txt   a program of yours on the model, QEMU and Bochs
