@@ -26,6 +26,7 @@ from ..vmcb import CONTROL, Vmcb
 from . import layout as at
 from .programs import Program
 from .reference import FUNCTIONS, Function, Machine, Profile, exitcode
+from .runtime import NMI_MARK
 
 #: (machine, the function without this rule, operands) -> what the operation gives.
 Rule = Callable[..., Any]
@@ -328,6 +329,16 @@ def _shadow_anyway(p: Machine, go_on: Function) -> Any:
     return go_on(p)
 
 
+def _nmi_in_nmi(p: Machine, go_on: Function, pa: int, guest: Program) -> int:
+    """An intercepted NMI that waits ends the run before the handler of the injected one has left a mark."""
+    waits = "NMI" in p.pending and not p.nmi_masked and not pa % 0x1000 and pa < p.memory.size
+    injects = waits and Vmcb(p.memory, pa)["EVENTINJ"] & 0x8000_0700 == 0x8000_0200
+    code: int = go_on(p, pa, guest)
+    if injects and code == EXITCODES["NMI"]:
+        p.marks -= NMI_MARK
+    return code
+
+
 def _gp_tells_cr2(p: Machine, go_on: Function, *operands: int) -> Any:
     try:
         return go_on(p, *operands)
@@ -577,6 +588,15 @@ DEVIATIONS = (
         "qemu72",
         dict.fromkeys(("load", "load_gs", "store", "store_gs"), _gp_tells_cr2),
         [_field(at.VMCB, 0x8, 1 << 13, 4), ("vmrun", at.VMCB, [("load", 1 << 47, 8)])],
+    ),
+    Deviation(
+        "nmi-injected",
+        "qemu72",
+        {"vmrun": _nmi_in_nmi},
+        [
+            *(("clgi",), ("nmi",), _field(at.VMCB, 0xC, 2, 4), _field(at.VMCB, 0xA8, 0x8000_0202)),
+            ("vmrun", at.VMCB, []),
+        ],
     ),
     Deviation(
         "sti-shadow",
