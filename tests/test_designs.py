@@ -89,15 +89,7 @@ def test_an_event_may_come_at_any_step_of_two_exits(kind, design, event):
         plain = run(DESIGNS[design].path, exits("user", word), on)
         for at in range(plain.exits[-1].last - plain.exits[-1].first):
             result = run(DESIGNS[design].path, exits("user", f"{word}+{event}.{at}", word), on)
-            violation = result.violation
-            if violation and (kind, event) == ("netbsd", "mc"):
-                # Whatever the path: a machine check takes a trap's entry, which asks CS alone whether to
-                # SWAPGS, and has no stack of its own between SYSCALL and the kernel's stack.
-                steps = result.trace[: violation.step]
-                border = max(k for k, step in enumerate(steps) if step.event in ("SWAPGS", "SYSCALL"))
-                assert violation.step - border < 8
-                continue
-            assert violation is None, (word, at, violation.detail)
+            assert result.violation is None, (word, at, result.violation.detail)
 
 
 # -- what a commit or mail says, counted on the steps

@@ -1,6 +1,7 @@
 """NetBSD, NVMM's host: paranoid entry by GS.base's sign for NMIs, none for machine checks.
 
 A machine check takes the entry of every trap: from the kernel no SWAPGS, no stack of its own (netbsd-trap).
+Between SWAPGS and user space, and back, that is fatal whatever NVMM does, and the model leaves it out.
 Threads of 64-bit programs have null selectors in FS and GS.  The SYSENTER MSRs are not used, and the guest
 gets no TSC_AUX (nvmm-svm).
 """
@@ -14,6 +15,7 @@ from ...processor import Processor
 from ...registers import MSR
 from .. import entry
 from ..host import Host, entry_points, write_idt
+from ..percpu import STACKS_SIZE
 from .freebsd import UNUSED
 from .linux import Linux
 
@@ -43,6 +45,10 @@ class NetBSD(Linux):
             super().nmi(machine, p, event)
             return
         cpu, user = machine.cpus[p.index], p.regs["CPL"] == 3
+        own = entry.own_area(machine, p)
+        on_own_stack = 0 < p.regs["RSP"] - own <= STACKS_SIZE
+        if not user and (p.regs["KernelGSBase"] == own or not on_own_stack):
+            return  # at the border to user space, where no path has a part in it
         words = entry.to_handler(machine, p, event, entry.MACHINE_CHECK)
         if user:
             self.enter(cpu)
