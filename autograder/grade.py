@@ -1,19 +1,39 @@
-"""A class graded: submissions are checked, nbgrader grades them, its gradebook gives the marks."""
+"""A class graded: the attempts that count, a verdict for each, old marks beside new ones, then the gradebook.
 
+A run may be broken off anywhere: verdicts are in the journal as they come, marks enter the gradebook a chunk
+at a time, and the same command goes on from there. A mark that exists does not move by itself: what would
+change one is kept back, shown, and entered after a yes.
+"""
+
+import contextlib
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-import nbformat
+from tqdm import tqdm
 
-from . import notebooks, release, sample, stock, submissions
-from .classes import attempts, collect, marks, outcomes
+from . import engine, notebooks, release, sample
+from .classes import attempts, bills, collect, entries, gradebook, marks, outcomes, similarity
+from .classes.deadlines import Choice
+from .classes.entries import Change, Entry
+from .classes.outcomes import Outcome
+from .judge.release import Release, Submission
+from .judge.verdict import Verdict
 from .report import Row
 
-WARNING = """\
-For trusted submissions only: they run in ordinary kernels that may read and change whatever you may,
-this class folder included."""
+CHUNK = 100  # submissions that enter the gradebook in one transaction
+Place = tuple[str, str]  # student, exercise
+Accept = Callable[[list[Change]], bool]
+Engine = Callable[[Release, Iterator[Submission], engine.Options, engine.Journal], Iterator[Verdict]]
+
+
+def always(_changes: list[Change]) -> bool:
+    """Let marks move without asking: for the sample class, and for whoever said so."""
+    return True
 
 
 def grade(
@@ -22,12 +42,14 @@ def grade(
     *,
     scripts: list[Path] | None = None,
     samples: Path = sample.FOLDER,
-    workers: int | None = None,
+    options: engine.Options | None = None,
+    accept: Accept = always,
+    by: Engine = engine.grade,
 ) -> list[Row]:
     """Grade a class, in a class folder that is made when it is new.
 
-    `handed_in` holds STUDENT/EXERCISE/EXERCISE.ipynb and is copied into the class first. Without it a new
-    class is the sample class, and an old one is graded as it is. What is graded and has not changed is kept.
+    `handed_in` is collected first. Without it a new class is the sample class, and an old one is graded as it
+    is. What is graded and has not changed is kept.
     """
     folder = release.open_folder(folder)
     scripts = notebooks.scripts(notebooks.ROOT / "solutions") if scripts is None else scripts
@@ -41,11 +63,10 @@ def grade(
         _hand_in_samples(folder, scripts, samples)
     elif handed_in is not None:
         list(collect.collect(folder, handed_in))
-    checked = list(_check(folder))
-    jobs = [(row.student, row.exercise) for row in checked if not row.reason]
-    reasons = stock.grade(folder, jobs, workers)
-    digests = {(c.attempt.student, c.attempt.exercise): c.attempt.digest for c in marks.choices(folder)}
-    outcomes.rewrite(folder, [_outcome(row, reasons, digests) for row in checked])
+    try:
+        _Run(folder, options or engine.Options(), accept, by).run()
+    except (engine.EngineError, engine.JournalError) as error:
+        raise release.ReleaseError(str(error)) from None
     return marks.rows(folder)
 
 
@@ -80,29 +101,144 @@ def _hand_in_samples(folder: Path, scripts: list[Path], samples: Path) -> None:
         list(collect.collect(folder, Path(inbox), kind="flat"))
 
 
-def _check(folder: Path) -> Iterator[Row]:
-    """Look at every attempt that counts; what can be graded goes to submitted/, mended where it must be."""
-    for choice in marks.choices(folder):
-        student, exercise = choice.attempt.student, choice.attempt.exercise
-        target = folder / "submitted" / student / exercise
-        try:
-            given = nbformat.read(folder / "release" / exercise / f"{exercise}.ipynb", as_version=4)
-            notebook = submissions.parse(attempts.load(folder, choice.attempt))
-            remarks = submissions.mend(notebook, given)
-        except submissions.Unreadable as error:
-            for stage in ("submitted", "autograded", "feedback"):
-                shutil.rmtree(folder / stage / student / exercise, ignore_errors=True)
-            yield Row(student, exercise, {}, str(error))
-        else:
-            target.mkdir(parents=True, exist_ok=True)
-            nbformat.write(notebook, target / f"{exercise}.ipynb")
-            if Path(choice.attempt.name).name != f"{exercise}.ipynb":
-                remarks.append(f"it was called {Path(choice.attempt.name).name}")
-            yield Row(student, exercise, {}, "", tuple(remarks))
+class Settled(NamedTuple):
+    """A verdict as it enters the class: the gradebook's part, and the rest."""
+
+    verdict: Verdict
+    entry: Entry
+    outcome: Outcome
 
 
-def _outcome(row: Row, reasons: dict[stock.Job, str], digests: dict[stock.Job, str]) -> outcomes.Outcome:
-    """What there is to keep of a submission beside its marks."""
-    place = row.student, row.exercise
-    reason = row.reason or reasons[place]
-    return outcomes.Outcome(*place, digests[place], "failed" if reason else "graded", reason, row.remarks)
+class _Run:
+    """One grading of a class."""
+
+    def __init__(self, folder: Path, options: engine.Options, accept: Accept, by: Engine):
+        self.folder, self.accept, self.by = folder, accept, by
+        self.options = options._replace(library=str(folder / "frozen"))
+        now = marks.standing(folder)
+        self.choices = {place: choice for place, choice in now.choices.items() if not choice.deadline.excused}
+        self.release = Release.of(folder)
+        self.before = outcomes.read(folder)
+        self.scores = gradebook.read(folder)
+        self.answers = {name: _answers(text) for name, text in self.release.given.items()}
+        self.kept_back: list[tuple[Place, list[Change]]] = []
+
+    def run(self) -> None:
+        """Grade what is to be graded, enter it, and ask about the marks that would move."""
+        shutil.rmtree(self.folder / "submitted", ignore_errors=True)  # an older version's
+        with engine.Journal(_journal(self.folder)) as journal:
+            waiting: list[Verdict] = []
+            try:
+                with contextlib.closing(self._verdicts(journal)) as verdicts:
+                    for verdict in verdicts:
+                        waiting.append(verdict)
+                        if len(waiting) >= CHUNK:
+                            self._enter(waiting)
+                            waiting = []
+            finally:  # what is judged is entered, though the run is interrupted
+                self._enter(waiting)
+            changes = [change for _, some in self.kept_back for change in some]
+            if changes and self.accept(changes):
+                self._enter_kept_back(journal)
+        marks.write_dates(self.folder)
+
+    def _verdicts(self, journal: engine.Journal) -> Generator[Verdict, None, None]:
+        """The engine's verdicts, with a bar that counts what failed and what tampered."""
+        counts: Counter[str] = Counter()
+        submissions = (self._submission(choice) for choice in self.choices.values())
+        with tqdm(total=len(self.choices), desc="grading", unit="submission") as bar:
+            for verdict in self.by(self.release, submissions, self.options, journal):
+                counts[verdict.status] += 1
+                bar.set_postfix(failed=counts["failed"], tampered=counts["tampered"], refresh=False)
+                bar.update()
+                yield verdict
+
+    def _submission(self, choice: Choice) -> Submission:
+        one = choice.attempt
+        return Submission(one.student, one.exercise, attempts.load(self.folder, one))
+
+    def _enter(self, verdicts: list[Verdict], *, accepted: bool = False) -> None:
+        """Enter a chunk in one transaction, but for what would move a mark that exists."""
+        chunk = []
+        for verdict in verdicts:
+            place = verdict.student, verdict.exercise
+            one = self._settled(verdict)
+            changes = entries.changes(self.scores, [one.entry])
+            if changes and not accepted:
+                self.kept_back.append((place, changes))
+            elif changes or self.before.get(place) != one.outcome or not self._is_entered(one):
+                chunk.append(one)
+        if chunk:
+            entries.enter(self.folder, [one.entry for one in chunk])
+            engine.folders.write(self.folder, [_to_show(one.verdict) for one in chunk])
+            outcomes.append(self.folder, [one.outcome for one in chunk])
+
+    def _is_entered(self, one: Settled) -> bool:
+        """Whether gradebook and folder have what they should: a copy put back may not."""
+        if not one.entry.marks:
+            return True
+        place = self.folder / "autograded" / one.entry.student / one.entry.exercise
+        return (one.entry.student, one.entry.exercise) in self.scores and place.is_dir()
+
+    def _enter_kept_back(self, journal: engine.Journal) -> None:
+        """Enter what was kept back, from the journal, a chunk at a time."""
+        places = [place for place, _ in self.kept_back]
+        for first in range(0, len(places), CHUNK):
+            some = [self._submission(self.choices[place]) for place in places[first : first + CHUNK]]
+            known = [journal.known(one, self.release, self.options.deciding) for one in some]
+            self._enter([one for one in known if one], accepted=True)
+
+    def _settled(self, verdict: Verdict) -> Settled:
+        """What of a verdict goes where."""
+        place = verdict.student, verdict.exercise
+        attempt = self.choices[place].attempt
+        before = self.before.get(place)
+        failed = verdict.status == "failed"
+        renamed = Path(attempt.name).name not in ("", f"{attempt.exercise}.ipynb")
+        entry = Entry(
+            *place,
+            {} if failed else {name: mark.points for name, mark in verdict.marks.items()},
+            {} if failed else self._comments(attempt),
+            same=before is not None and before.digest == attempt.digest,
+        )
+        outcome = Outcome(
+            *place,
+            attempt.digest,
+            verdict.status,
+            verdict.reason,
+            (*verdict.remarks, *([f"it was called {Path(attempt.name).name}"] if renamed else ())),
+            {name: mark.reason for name, mark in verdict.marks.items() if mark.reason},
+            round(verdict.seconds, 3),
+            verdict.instructions,
+            bills.said(verdict.notebook),
+        )
+        return Settled(verdict, entry, outcome)
+
+    def _comments(self, attempt: attempts.Attempt) -> dict[str, str]:
+        """Nbgrader's own remark beside each cell for an answer that is as it was given out."""
+        given = self.answers[attempt.exercise]
+        mine = similarity.written(attempts.load(self.folder, attempt), given)
+        return {name: "No response." for name, text in given.items() if mine.get(name, text) == text}
+
+
+def _journal(folder: Path) -> Path:
+    """The journal of this release's library: another library's verdicts are not this one's."""
+    path = folder / f"journal-{release.facts(folder)['model'][:12]}"
+    for other in folder.glob("journal-*"):
+        if other != path:
+            other.unlink()
+    return path
+
+
+def _answers(given: str) -> Mapping[str, str]:
+    """The cells of a release that are for answers."""
+    return {
+        cell["metadata"]["nbgrader"]["grade_id"]: "".join(cell["source"])
+        for cell in json.loads(given)["cells"]
+        if cell["metadata"].get("nbgrader", {}).get("solution")
+    }
+
+
+def _to_show(verdict: Verdict) -> Verdict:
+    """A verdict whose notebook formgrader shows: a tampered one, too, for a hand has to decide on it."""
+    return verdict._replace(status="graded") if verdict.notebook else verdict

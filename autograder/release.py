@@ -7,7 +7,8 @@
     source/  release/      the whole notebooks, and what learners were given
     students.csv  deadlines.csv
     received/  unknown/    the submissions as they came in, and the files that nobody could be found for
-    submitted/  autograded/  feedback/  gradebook.db  marks.json  grades.csv  grading.log
+    journal-*  outcomes.jsonl   verdicts as they were given, and what of them is not in the gradebook
+    autograded/  feedback/  gradebook.db  grades.csv  report.html
 
 The folder is its owner's alone (mode 700) and lies outside the repository. A course that is upgraded later
 moves no mark in it: every run takes sources, seed and library from the folder.

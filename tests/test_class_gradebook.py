@@ -101,7 +101,7 @@ def test_changes_tell_what_would_move_and_write_nothing(folder):
     entries.enter(folder, [entry("moved")])
     by_hand(folder, "moved", 0.0, cell="bonus_arguments")
     better = entry("moved", {"test_swap": 2.0, "test_words": 1.0, "bonus_arguments": 1.0, "why": None})
-    assert entries.changes(folder, [better, entry("nobody")]) == [
+    assert entries.changes(gradebook.read(folder), [better, entry("nobody")]) == [
         Change("moved", EXERCISE, "test_words", 0.0, 1.0)
     ]
     assert scores(folder, "moved")["test_words"].score == 0.0

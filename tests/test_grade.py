@@ -1,4 +1,4 @@
-"""A class graded by stock nbgrader: a tiny one, with every kind of submission that goes wrong."""
+"""A class graded: a tiny one, with every kind of submission that goes wrong."""
 
 import csv
 import json

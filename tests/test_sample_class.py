@@ -1,4 +1,4 @@
-"""The sample class, graded once by stock nbgrader: every submission scores exactly what its file says."""
+"""The sample class, graded once: every submission scores exactly what its file says."""
 
 from collections import Counter
 

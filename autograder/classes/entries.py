@@ -70,9 +70,11 @@ class Change(NamedTuple):
     new: float | None
 
 
-def changes(folder: Path, entries: Iterable[Entry]) -> list[Change]:
-    """Which marks would move if the entries were made; a mark that a hand has given does not."""
-    now, found = gradebook.read(folder), []
+def changes(
+    now: Mapping[gradebook.Place, Mapping[str, gradebook.Score]], entries: Iterable[Entry]
+) -> list[Change]:
+    """Which marks would move if the entries were made; one that a hand has given does not."""
+    found = []
     for entry in entries:
         for name, score in now.get((entry.student, entry.exercise), {}).items():
             new = entry.marks.get(name)

@@ -1,5 +1,7 @@
 """A student forgotten: every file, row and line of theirs that is in the class folder."""
 
+import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -7,8 +9,8 @@ from pathlib import Path
 from .. import release
 from . import attempts, gradebook, outcomes, roster, tables
 
-FOLDERS = ("received", "submitted", "autograded", "feedback", "pending")
-DERIVED = ("grades.csv", "report.html", "marks.html", "grading.log", "pending.jsonl", "journal.jsonl")
+FOLDERS = ("received", "autograded", "feedback")
+DERIVED = ("grades.csv", "report.html", "marks.html", "grading.log")
 
 
 def places(folder: Path, student: str) -> list[Path]:
@@ -51,11 +53,29 @@ def forget(folder: Path, student: str) -> list[str]:
         roster.write(folder, students.values())
         done.append("their line of students.csv")
     done += _own_deadlines(folder, student)
+    done += _own_verdicts(folder, student)
     for name in DERIVED:
         if (path := folder / name).exists():
             path.unlink()
             done.append(f"{name}, which is made anew when it is asked for")
     return done
+
+
+def _own_verdicts(folder: Path, student: str) -> list[str]:
+    """Take a student's verdicts out of the journal, a line each that begins with its key."""
+    sign, done = b'{"student":' + json.dumps(student).encode() + b",", []
+    for path in folder.glob("journal-*"):
+        part = path.with_name(f".{path.name}.part")
+        with path.open("rb") as old, open(part, "wb", opener=_private) as new:
+            new.writelines(line for line in old if not line.partition(b" ")[2].startswith(sign))
+        if part.stat().st_size < path.stat().st_size:
+            done.append("their verdicts in the journal")
+        part.replace(path)
+    return done
+
+
+def _private(name: str, flags: int) -> int:
+    return os.open(name, flags, 0o600)
 
 
 def _own_deadlines(folder: Path, student: str) -> list[str]:

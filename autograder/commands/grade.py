@@ -1,22 +1,34 @@
 """grade: run the submissions of a class, or a learner's own copies."""
 
 import argparse
+import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import notebooks, release, report
-from . import DONE, json_argument, say
+from . import DONE, LOOK, WAITS, json_argument, many, say
+
+if TYPE_CHECKING:
+    from ..classes.entries import Change
 
 HELP = "grade a class, or your own work"
 EXAMPLES = """\
   python -m autograder grade                                  the sample class, in your data folder
   python -m autograder grade ~/spring                         what is graded and has not changed is kept
   python -m autograder grade ~/spring --submissions inbox/    collect first
+  python -m autograder grade ~/spring --yes                   let marks move without asking
+  python -m autograder grade ~/spring --scheduler tls://dask.example.org:8786    on a cluster
   python -m autograder grade --me                             your own copies in work/
 
-Marks by hand are given in formgrader: cd to the class folder, start `jupyter lab`, open Nbgrader >
-Formgrader.
+Submissions are run in a sandbox and judged outside it. A mark that exists does not move by itself: old and
+new are shown, and a yes is asked for. Interrupting is safe, the same command goes on. Marks by hand are given
+in formgrader: cd to the class folder, start `jupyter lab`, open Nbgrader > Formgrader.
+
+exit codes: 3 something failed or tampered; 4 marks wait for a yes.
 """
+SHOWN = 40  # changes that are listed
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +44,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="where the marks go (default: grades.csv in the class folder)",
     )
     parser.add_argument("--me", action="store_true", help="grade your own copies in work/")
+    parser.add_argument("--yes", action="store_true", help="let marks that exist move without asking")
+    parser.add_argument("--workers", type=int, metavar="N", help="how many at a time (default: one a core)")
+    parser.add_argument(
+        "--trusted", action="store_true", help="run submissions even where too little protects from them"
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("judge", "kernel"),
+        default="judge",
+        help="kernel: stock kernels, for audits; trusted submissions only",
+    )
+    parser.add_argument(
+        "--scheduler",
+        default="",
+        metavar="ADDRESS",
+        help="a dask scheduler; its certificates as dask is told",
+    )
     json_argument(parser)
 
 
@@ -39,7 +68,8 @@ def run(options: argparse.Namespace) -> int:
     """Grade a class, print its table and write its CSV."""
     if options.me:
         return grade_me(options)
-    from ..grade import WARNING, grade
+    from .. import engine
+    from ..grade import always, grade
 
     if options.submissions and not options.submissions.is_dir():
         raise release.ReleaseError(f"{options.submissions} is not a folder with submissions")
@@ -48,18 +78,72 @@ def run(options: argparse.Namespace) -> int:
         raise release.ReleaseError(
             "name the class folder, too: python -m autograder grade CLASS --submissions DIR"
         )
-    say(WARNING)
+    if options.engine == "kernel" and not options.trusted:
+        raise release.ReleaseError(
+            "stock kernels protect from nothing: add --trusted if you trust the learners"
+        )
+    settings = engine.Options(
+        workers=options.workers, trusted=options.trusted, kernel=options.engine == "kernel"
+    )
+    asked = _Question(always=options.yes)
     began = time.monotonic()
-    rows = grade(folder, options.submissions)
+    by = engine.grade
+    if options.scheduler:
+        from ..classes import cluster
+
+        by = cluster.engine(options.scheduler)
+    rows = grade(
+        folder, options.submissions, options=settings, accept=asked if options.folder else always, by=by
+    )
     path = options.csv or folder / "grades.csv"
     report.write_csv(rows, path)
+    counts = Counter(row.status for row in rows)
     if options.json:
         print(report.as_json(rows))
-        return DONE
-    print(f"\n{report.table(rows)}\n")
-    print(f"{len(rows)} submissions in {time.monotonic() - began:.0f} s. Marks: {path}")
-    print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
-    return DONE
+    else:
+        _show(rows, counts, folder)
+        print(f"{many(len(rows), 'mark')} after {time.monotonic() - began:.0f} s: {path}")
+        print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
+    if asked.refused:
+        return WAITS
+    is_odd = bool(options.folder) and (counts["failed"] or counts["tampered"])
+    return LOOK if is_odd else DONE
+
+
+def _show(rows: list[report.Row], counts: Counter[str], folder: Path) -> None:
+    """The whole table of a small class; of a large one, what needs a look."""
+    if len(rows) <= 200:
+        print(f"\n{report.table(rows)}\n")
+    else:
+        odd = [row for row in rows if row.status in ("failed", "tampered")]
+        for row in odd[:SHOWN]:
+            print(f"{row.student} {row.exercise}: {row}")
+        print(f"All of them: python -m autograder marks {folder}")
+    print(", ".join(f"{counts[one]:,} {one}" for one in report.STATUSES if counts[one]))
+
+
+class _Question:
+    """Whether marks that exist may move: shown, asked once, and remembered."""
+
+    def __init__(self, *, always: bool):
+        self.always, self.refused = always, False
+
+    def __call__(self, changes: list["Change"]) -> bool:
+        for one in changes[:SHOWN]:
+            old, new = ("none" if mark is None else f"{mark:g}" for mark in (one.old, one.new))
+            say(f"{one.student} {one.exercise} {one.cell}: {old} -> {new}")
+        if len(changes) > SHOWN:
+            say(f"… and {len(changes) - SHOWN:,} more")
+        students = many(len({(one.student, one.exercise) for one in changes}), "submission")
+        if self.always:
+            return True
+        if sys.stdin.isatty():
+            say(f"{many(len(changes), 'mark')} of {students} would move.")
+            self.refused = input("Enter the new ones? Type yes: ").strip().lower() != "yes"
+        else:
+            say(f"{many(len(changes), 'mark')} of {students} would move, and did not: repeat it with --yes.")
+            self.refused = True
+        return not self.refused
 
 
 def grade_me(options: argparse.Namespace) -> int:

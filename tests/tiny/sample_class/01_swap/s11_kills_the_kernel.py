@@ -1,6 +1,6 @@
 """
-what = "Its kernel dies."
-failed = "its kernel died"
+what = "Its process ends itself."
+failed = "its process ended itself"
 """
 
 # %% exercise="swap"
