@@ -4,11 +4,9 @@ from collections import deque
 
 import pytest
 
-from machines import FSGSBASE, PAE, TSS, cpu, processor
+from machines import FSGSBASE, PAE, cpu, processor
 from svmlib.faults import Fault, Runaway, Shutdown
 from svmlib.instructions import Cpu
-from svmlib.instructions.system import deliver_nmi
-from svmlib.memory import DIRECT_MAP
 
 INSTRUCTIONS = {
     "rdmsr", "wrmsr", "vmload", "vmsave", "vmrun", "clgi", "stgi", "cli", "sti", "swapgs", "rdfsbase",
@@ -79,70 +77,6 @@ def test_a_runaway_is_stopped_at_the_limit_and_told_what_ran():
     with pytest.raises(Runaway, match="vcpu_load had executed 20000 instructions and went on"):
         deque(iter(c.cli, "never"))
     assert len(p.trace) == 101
-
-
-# -- NMI
-
-STACK = 0x40000
-
-
-def interrupted(**registers):
-    """Return a processor whose TSS names a stack for each IST entry."""
-    p = processor(**{"TR.selector": 0x40, "TR.attrib": 0x8B, "TR.limit": 0x67, "TR.base": DIRECT_MAP + TSS,
-                     "RIP": 0x1111, "CS.selector": 0x10, "RFLAGS": 0x202, "RSP": 0x3333, "SS.selector": 0x18,
-                     **registers})  # fmt: skip
-    for ist in range(1, 8):
-        p.memory.write(TSS + 0x24 + 8 * (ist - 1), DIRECT_MAP + STACK + 0x1000 * ist)
-    return p
-
-
-@pytest.mark.parametrize("ist", range(1, 8))
-def test_an_nmi_takes_its_stack_from_the_tss_that_tr_names_and_pushes_five_words(ist):
-    p = interrupted()
-    top = DIRECT_MAP + STACK + 0x1000 * ist
-    assert deliver_nmi(p, ist) == top
-    assert p.regs == p.trace.start[0] | {"RSP": top - 40}
-    at = top - 40 - DIRECT_MAP
-    assert [p.memory.read(at + 8 * n) for n in range(5)] == [0x1111, 0x10, 0x202, 0x3333, 0x18]
-
-
-def test_the_stack_of_an_event_is_aligned_to_16_bytes():
-    p = interrupted()
-    p.memory.write(TSS + 0x24, DIRECT_MAP + STACK + 0xFF8)
-    deliver_nmi(p, 1)
-    assert p.regs["RSP"] == DIRECT_MAP + STACK + 0xFF0 - 40
-
-
-def test_another_tr_is_another_stack():
-    p = interrupted(**{"TR.base": DIRECT_MAP + 0x60000})
-    p.memory.write(0x60000 + 0x24 + 8, DIRECT_MAP + 0x71000)
-    assert deliver_nmi(p, 2) == DIRECT_MAP + 0x71000
-
-
-@pytest.mark.parametrize("registers,vector", [
-    ({"TR.limit": 0x32}, "#TS"),
-    ({"TR.limit": 0}, "#TS"),
-    ({"TR.base": 0x5E9_0000}, "#PF"),
-    ({"TR.base": 1 << 63}, "#GP"),
-])  # fmt: skip
-def test_a_tss_that_cannot_be_read_is_a_fault_and_moves_nothing(registers, vector):
-    p = interrupted(**registers)
-    with pytest.raises(Fault) as fault:
-        deliver_nmi(p, 2)
-    assert fault.value.vector == vector
-    assert p.regs == p.trace.start[0]
-
-
-def test_a_tss_of_exactly_the_length_will_do():
-    deliver_nmi(interrupted(**{"TR.limit": 0x33}), 2)
-
-
-def test_a_stack_that_is_not_mapped_is_a_page_fault():
-    p = interrupted()
-    p.memory.write(TSS + 0x2C, 0x5000)
-    with pytest.raises(Fault) as fault:
-        deliver_nmi(p, 2)
-    assert fault.value.vector == "#PF"
 
 
 def test_a_processor_prints_the_lines_of_an_oops():

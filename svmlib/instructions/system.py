@@ -1,4 +1,4 @@
-"""CLI and STI, RDTSCP, XGETBV, loads and stores of the kernel, and an NMI's delivery by the TSS alone."""
+"""CLI and STI, RDTSCP and RDPID, XGETBV and RDPKRU, loads and stores of the kernel."""
 
 from ..faults import Fault
 from ..processor import CR4_TSD, EFER_LMA, RFLAGS_IF, Processor
@@ -11,8 +11,6 @@ SIZES = (1, 2, 4, 8)
 GENERAL = ("RAX", "RBX", "RCX", "RDX", "RSI", "RDI", "RBP", "RSP", *(f"R{n}" for n in range(8, 16)))
 #: Offset of IST1 in a 64-bit TSS; the seven entries are eight bytes each.
 TSS_IST1 = 0x24
-#: What the processor pushes for an event from 64-bit mode: SS, RSP, RFLAGS, CS, RIP.
-FRAME = 40
 
 
 def cli(p: Processor) -> None:
@@ -166,29 +164,3 @@ def _store(p: Processor, name: str | int, address: int, value: int, size: int) -
 def _through(p: Processor, segment: str, offset: int, fault: Fault) -> Fault:
     why = f"the load or store of {_named(p, segment, offset)}: {fault.why}"
     return Fault(fault.vector, why, fault.error_code, fault.address)
-
-
-def deliver_nmi(p: Processor, ist: int) -> int:
-    """Deliver an NMI: take the stack pointer of interrupt stack `ist` (1 to 7) from TR's TSS, push the frame.
-
-    Returns the stack pointer the TSS held.  #TS where the TSS is too short for that entry, #PF where TR.base
-    or the stack is not mapped: during delivery either becomes a #DF.
-    """
-    offset = TSS_IST1 + 8 * (ist - 1)
-    regs = p.regs
-    if regs["TR.limit"] < offset + 7:
-        raise Fault("#TS", f"TR's limit {regs['TR.limit']:#x} ends before IST{ist}", regs["TR.selector"] & ~3)
-    memory = p.memory
-    rsp = memory.read(memory.translate(regs["TR.base"] + offset & 0xFFFF_FFFF_FFFF_FFFF))
-    top = (rsp & ~0xF) - FRAME
-    frame = b""
-    for name in ("RIP", "CS.selector", "RFLAGS", "RSP", "SS.selector"):
-        frame += regs[name].to_bytes(8, "little")
-    pa = memory.translate(top & 0xFFFF_FFFF_FFFF_FFFF, FRAME, 2)
-    page, at = memory.page(pa & ~0xFFF), pa & 0xFFF
-    old = bytes(page[at : at + FRAME])
-    page[at : at + FRAME] = frame
-    before = regs["RSP"]
-    regs["RSP"] = top & 0xFFFF_FFFF_FFFF_FFFF
-    p.record("NMI", None, rsp, ("RSP",), (before,), (regs["RSP"],), ((pa, old, frame),))
-    return rsp

@@ -167,10 +167,6 @@ class Machine:
         """Return the registers that CPU `n` has in the host, as of its current thread."""
         return self.trace.host[n][-1][1]
 
-    def kernel_stack(self, n: int) -> int:
-        """Return the kernel's stack pointer on CPU `n`."""
-        return self.host_state(n)["RSP"]
-
     def run(self, exits: list[Exit]) -> bool:
         """Let the exits happen in order; False as soon as a rule is broken, which `violation` then tells."""
         for exit_ in exits:

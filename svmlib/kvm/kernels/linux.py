@@ -5,6 +5,7 @@ Sources: linux-entry-64, linux-switch-to.
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,10 @@ from ..percpu import (
     IDT,
     MC_STACK_TOP,
     NMI_STACK_TOP,
-    OFFSETS,
     SAVE_AREA,
     TSS,
     area,
+    cpu_kernelmode_gs_base,
     this_cpu_read,
 )
 from ..svm_ops import KVM_REBOOTING, REBOOT_VECTOR
@@ -234,9 +235,7 @@ class Linux:
         words = entry.to_handler(machine, p, event, vector)
         if user:
             self.enter(cpu)
-            undo: Callable[[], None] = lambda: self.leave(cpu)  # noqa: E731
-        else:
-            undo = self.paranoid_entry(machine, p, cpu)
+        undo = partial(self.leave, cpu) if user else self.paranoid_entry(machine, p, cpu)
         entry.read_own(machine, p, words)
         undo()
         cpu.iret()
@@ -250,7 +249,7 @@ class Linux:
         if not 0 <= number < len(machine.processors):
             why = f"The NMI's handler on CPU {p.index} asked RDPID which CPU it is: {number:#x}."
             raise entry.stopped(machine, p, "per_cpu", "TSC_AUX", why)
-        cpu.wrgsbase(cpu.load(area_of(cpu, number)))
+        cpu.wrgsbase(cpu_kernelmode_gs_base(cpu, number))
         return lambda: cpu.wrgsbase(before)
 
     def enter(self, cpu: Cpu) -> None:
@@ -411,8 +410,3 @@ def merged(steps: list[Step], event: str, operand: str) -> Step:
         event=event, operand=operand, value=None, names=names, old=values[0], new=values[1],
         memory=tuple(memory), times=1,
     )  # fmt: skip
-
-
-def area_of(cpu: Cpu, number: int) -> int:
-    """Return where __per_cpu_offset[number] lies."""
-    return cpu._processor.memory.direct_map + OFFSETS + 8 * number
