@@ -16,11 +16,14 @@ from collections.abc import Callable, Mapping
 from operator import index
 from typing import Any
 
-#: Bytes of a message, its values, how deep they are nested, bits of a number.
+#: Bytes of a message, its values, how deep they are nested, characters of a text, bits of a number.
 MESSAGE = 4_000_000
+TEXT = 500_000
 VALUES = 100_000
 DEPTH = 40
 BITS = 20_000
+#: Instructions that are posted at the latest together.
+TOGETHER = 500
 
 _LENGTH = struct.Struct("!I")
 
@@ -47,7 +50,11 @@ def encode(value: Any, reference: Callable[[Any], list[Any]] | None = None) -> A
         if left < 0 or depth > DEPTH:
             raise WireError(f"too much to hand over: more than {VALUES} values or {DEPTH} levels")
         kind = type(value)
-        if value is None or kind is bool or kind is str or kind is float:
+        if value is None or kind is bool or kind is float:
+            return value
+        if kind in (str, bytes, bytearray) and len(value) > TEXT:
+            raise WireError(f"a text of more than {TEXT} characters")
+        if kind is str:
             return value
         if kind is int:
             return _bounded(value)

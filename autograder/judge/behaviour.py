@@ -27,6 +27,8 @@ INSTRUCTIONS = frozenset(name for name in vars(Cpu) if not name.startswith("_"))
 RAISED = (Fault, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 #: Answers that one call may look at: a path looks at a few, an endless loop at any number.
 LOOKS = 2000
+#: Exceptions of instructions that one call may catch: each costs a call from the start.
+CAUGHT = 50
 #: Arithmetic on numbers that have not crossed, and their width in bits: others are computed where they are
 #: seen.
 COMPUTED: dict[str, Callable[[int, int], int]] = {
@@ -54,8 +56,8 @@ class Segment:
     def __init__(self, answer: Question):
         """Read it from an answer of the student's process; Tampering when it is none."""
         lines, end = answer.get("ops"), answer.get("end")
-        if type(lines) is not list or type(end) is not list or not end:
-            raise Tampering("an answer about a path's function without instructions")
+        if type(lines) is not list or len(lines) > wire.TOGETHER or type(end) is not list or not end:
+            raise Tampering("an answer about a path's function without instructions, or with too many")
         if end[0] not in ("look", "more", "return", "raise"):
             raise Tampering("a path's function ended in a way that there is none")
         self.operations = [_operation(line) for line in lines]
@@ -108,14 +110,19 @@ class _Argument:
 
 def _place(rest: list[Any]) -> tuple[int, list[int]]:
     number, path = rest
-    if type(number) is not int or type(path) is not list or any(type(step) is not int for step in path):
+    if (
+        type(number) is not int
+        or number < 0
+        or type(path) is not list
+        or any(type(step) is not int for step in path)
+    ):
         raise Tampering("a result that is none")
     return number, path
 
 
 def _part(results: list[Any], number: int, path: list[int]) -> Any:
     try:
-        value: Any = results[number] if number >= 0 else None
+        value: Any = results[number]
         for step in path:
             value = list(value.values())[step] if isinstance(value, MappingProxyType) else value[step]
     except (IndexError, KeyError, TypeError):
@@ -232,6 +239,8 @@ class Behaviour:
                     script.append(event)
                 if len(script) > LOOKS:
                     raise Runaway(f"the function had looked at {LOOKS} answers and went on")
+                if event[0] == "raise" and sum(one[0] == "raise" for one in script) > CAUGHT:
+                    raise Runaway(f"the function had caught {CAUGHT} exceptions and went on")
                 following = segment.after.get(key)
                 if following is None:
                     following, is_live = self._go_on(event, script, results, is_live=is_live)

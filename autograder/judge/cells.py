@@ -17,7 +17,7 @@ from svmlib.watch import failure
 
 from .. import wire
 from .behaviour import Behaviour, Question
-from .conversation import Conversation, Lost, Tampering
+from .conversation import Conversation, Tampering
 from .exercise import Test
 from .standin import StandIn
 
@@ -67,7 +67,7 @@ class Memory:
         return self.roots.setdefault(cell, Node())
 
 
-class Mismatch(Exception):
+class Mismatch(BaseException):
     """A test cell asked something else although it had the same answers: nothing to be remembered."""
 
 
@@ -211,7 +211,7 @@ class Session:
         try:
             end, results, error = behaviour.perform(arguments)
         except Exception as stop:
-            if not isinstance(stop, AssertionError | Tampering | Lost | Mismatch) and hasattr(stop, "at"):
+            if not isinstance(stop, AssertionError) and hasattr(stop, "at"):
                 self._mark_line(stop, behaviour.question)
             raise
         if end[0] == "return":
@@ -308,8 +308,6 @@ class Session:
                 namespace: dict[str, Any] = {"__name__": "__main__", "__builtins__": builtins}
                 namespace |= self.bind(test.names)
                 value = _run(test, namespace)
-            except (Lost, Tampering, Mismatch):
-                raise
             except Exception as failed:  # noqa: BLE001  # whatever ends a cell
                 error = (type(failed).__name__, _words(failed))
             if names := self.changed():

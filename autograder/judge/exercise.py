@@ -8,7 +8,8 @@ that the exercise itself binds, and Python's own, are never the student's.
 import ast
 import builtins
 import json
-from collections.abc import Iterable, Iterator
+import symtable
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 
@@ -133,7 +134,7 @@ def _test(cell: Cell, tree: ast.Module, before: list[Statement], own: list[State
 
 
 def _statement(node: ast.stmt, *, students: bool) -> Statement:
-    return Statement(node, students, frozenset(_bound(node)), tuple(sorted(_needed(node))))
+    return Statement(node, students, frozenset(_bound(node)), tuple(sorted(set(_needed(node)))))
 
 
 def _bound(node: ast.AST) -> Iterator[str]:
@@ -153,8 +154,23 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield from _bound(child)
 
 
-def _needed(node: ast.AST) -> Iterable[str]:
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+def _needed(node: ast.stmt) -> Iterator[str]:
+    """The names that a statement looks up outside itself: those of its functions and comprehensions are
+    theirs.
+    """
+    try:
+        yield from _looked_up(symtable.symtable(ast.unparse(node), "a cell", "exec"))
+    except SyntaxError:  # await at the top, and its like
+        yield from {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+
+
+def _looked_up(table: symtable.SymbolTable) -> Iterator[str]:
+    is_top = table.get_type() == "module"
+    for symbol in table.get_symbols():
+        if symbol.is_referenced() and (is_top or symbol.is_global()):
+            yield symbol.get_name()
+    for child in table.get_children():
+        yield from _looked_up(child)
 
 
 def _tree(source: str) -> ast.Module:

@@ -7,6 +7,7 @@ changed, moved or taken out is a remark and costs nothing.
 
 import difflib
 import json
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .. import submissions
@@ -134,6 +135,14 @@ def _match(cells: list[dict[str, Any]], exercise: Exercise) -> dict[str, int]:
     for place, cell in enumerate(cells):
         if text(cell).strip() in exact:
             take(exact[text(cell).strip()], place)
+    for before, ours in pairwise(exercise.cells):
+        place = matched.get(before.id, len(cells)) + 1
+        if (
+            place < len(cells)
+            and ours.role in ("solution", "answer")
+            and cells[place]["cell_type"] == ours.kind
+        ):
+            take(ours.id, place)  # it stands behind the cell that it stood behind
     for ours in exercise.cells:
         if ours.role in ("solution", "answer") and ours.id not in matched:
             likeness = {

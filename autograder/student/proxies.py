@@ -93,7 +93,7 @@ class Call:
         if named:
             line.append({key: wire.encode(value, refer) for key, value in named.items()})
         self.waiting.append(line)
-        if len(self.waiting) >= FULL:
+        if len(self.waiting) >= wire.TOGETHER:
             self._fetch(["more"])
 
     def look(self, number: int, path: tuple[Any, ...]) -> Any:
@@ -157,8 +157,6 @@ class Call:
             )
 
 
-#: Instructions that are sent at the latest together.
-FULL = 500
 #: What can be computed with numbers that have not crossed.
 COMPUTED: dict[str, Callable[[Any, Any], Any]] = {
     "add": operator.add,

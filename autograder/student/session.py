@@ -52,7 +52,7 @@ class Session:
             answer, items = cells.captured(lambda: self._handle(request))
         except KeyboardInterrupt as stop:
             return {"stopped": _line(stop)}
-        except (Exception, Dropped, Rewind) as error:  # noqa: BLE001  # the student's code may have undone anything here
+        except BaseException as error:  # noqa: BLE001  # the student's code may have undone anything here
             return {"raise": ["TypeError", str(error)[:500], ""]}
         if items and "outputs" not in answer:
             answer["printed"] = [item for item in items if item["output_type"] == "stream"][:20]
@@ -86,7 +86,9 @@ class Session:
                 code = compile(ast.Module([node], []), "<a test cell>", "exec")
                 try:
                     exec(code, self.shell.user_ns)  # noqa: S102
-                except Exception:  # noqa: BLE001, S112  # the judge runs the cell itself; this is a courtesy
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # noqa: BLE001, S112  # the judge runs the cell itself; this is a courtesy
                     continue
         return {}
 

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from IPython.core.async_helpers import get_asyncio_loop
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -124,6 +125,9 @@ class Shell(InteractiveShell):
             }
         )
 
+    def enable_gui(self, gui: Any = None) -> None:
+        """Accept what %matplotlib asks for: there is no screen."""
+
 
 def _text(value: Any) -> str:
     try:
@@ -145,6 +149,7 @@ def start() -> Shell:
     # The slow first times, once for all children: a traceback, a coroutine, a display.
     for cell in ("1 / 0", "1 + 1", "%pwd", "await __import__('asyncio').sleep(0)"):
         run(shell, cell)
+    get_asyncio_loop().close()  # its descriptors do not outlive the fork; a new one comes when it is needed
     shell.user_ns.clear()
     shell.init_user_ns()  # type: ignore[no-untyped-call]
     shell.execution_count = 1

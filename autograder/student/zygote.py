@@ -23,6 +23,7 @@ from .. import wire
 from . import layers
 
 ROOT = Path(__file__).resolve().parents[2]
+_BELOW = tuple(f"{name}." for name in layers.ANSWERS)
 _WHY = "{} is not there while a submission is graded: it holds answers. Write it yourself."
 
 
@@ -34,7 +35,7 @@ class NoAnswers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:  # noqa: ARG002
         """Refuse the modules with answers, leave all others to Python."""
-        if name.startswith(tuple(f"{one}." for one in layers.ANSWERS)) or name in layers.ANSWERS:
+        if name.startswith(_BELOW) or name in layers.ANSWERS:
             if not _importer().startswith("svmlib."):
                 raise ImportError(_WHY.format(name), name=name)
             return ModuleSpec(name, self, is_package=True)
@@ -79,6 +80,15 @@ class _Missing:
         return self
 
 
+def _forget_standins() -> None:
+    """Take the stand-ins out of sys.modules, so that importing one is refused."""
+    for name in [name for name in sys.modules if name in layers.ANSWERS or name.startswith(_BELOW)]:
+        parent, _, last = name.rpartition(".")
+        del sys.modules[name]
+        if parent in sys.modules and last in vars(sys.modules[parent]):
+            delattr(sys.modules[parent], last)
+
+
 def _importer() -> str:
     """The module whose statement is being executed, Python's own importing left out."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
@@ -115,6 +125,7 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
             continue
     if not settings["allow_answers"]:
         given.fetch_through(session.fetch)
+        _forget_standins()
     control.sendall(_line({"layers": plan.layers, "pid": os.getpid()}))
     with socket.socket(fileno=os.dup(control.fileno())) as listening:
         while request := _next(listening):

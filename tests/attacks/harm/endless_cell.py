@@ -1,0 +1,7 @@
+"""
+what = "A cell without end."
+reason = ""
+"""
+
+# %% exercise="triple"
+while True: pass

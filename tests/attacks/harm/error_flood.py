@@ -1,0 +1,6 @@
+"""
+what = "An error of a hundred megabytes."
+"""
+
+# %% exercise="triple"
+raise ValueError("x" * 100_000_000)

@@ -1,0 +1,8 @@
+"""
+what = "IPython is told to exit."
+"""
+
+# %% exercise="triple"
+exit()
+quit()
+raise SystemExit

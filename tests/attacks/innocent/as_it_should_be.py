@@ -1,0 +1,4 @@
+"""
+what = "The solution."
+start = "solution"
+"""

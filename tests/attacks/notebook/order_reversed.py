@@ -1,0 +1,4 @@
+"""
+what = "The cells stand in the opposite order."
+change = '''notebook["cells"].reverse()'''
+"""

@@ -1,0 +1,7 @@
+"""
+what = "An exception that calls itself something the judge knows."
+"""
+
+# %% exercise="triple"
+def triple(n):
+    raise type("Tampering", (Exception,), {})("Lost")

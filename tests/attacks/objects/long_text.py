@@ -1,0 +1,6 @@
+"""
+what = "A text of a hundred million characters."
+"""
+
+# %% exercise="triple"
+def triple(n): return 'x' * 100_000_000

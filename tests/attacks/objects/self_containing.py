@@ -1,0 +1,7 @@
+"""
+what = "A list that holds itself."
+"""
+
+# %% exercise="triple"
+def triple(n):
+    l = []; l.append(l); return l

@@ -1,0 +1,14 @@
+"""
+what = "A global, and the search for globals is switched off."
+"""
+
+# %% exercise="path"
+import sys
+sys.modules["svmlib.watch"].remembered = lambda *f: {}
+base = 0
+def save_gs_base(cpu, vcpu):
+    global base; base = int(cpu.rdmsr(MSR.GS_BASE))
+def vcpu_enter_exit(cpu, vcpu):
+    svm_vcpu_run(cpu, vcpu)
+    cpu.wrmsr(MSR.GS_BASE, base)
+    reload_tss(cpu, vcpu)

@@ -1,0 +1,11 @@
+"""
+what = "A call that always looks."
+status = ["graded", "tampered"]
+"""
+
+# %% exercise="path"
+import sys
+session = sys.modules["autograder.student.session"].Session
+session.do_machine = lambda self, request: {"ops": [["i", 0, "rdmsr", [0xC0000101]]], "end": ["look", 0, []]}
+def save_gs_base(cpu, vcpu): pass
+def vcpu_enter_exit(cpu, vcpu): pass

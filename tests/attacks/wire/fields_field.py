@@ -1,0 +1,11 @@
+"""
+what = "All fields of vcpu at once."
+status = ["tampered"]
+"""
+
+# %% exercise="path"
+import sys
+session = sys.modules["autograder.student.session"].Session
+session.do_machine = lambda self, request: {"ops": [["r", 1, "_fields", []]], "end": ["return", None]}
+def save_gs_base(cpu, vcpu): pass
+def vcpu_enter_exit(cpu, vcpu): pass

@@ -1,0 +1,11 @@
+"""
+what = "An instruction of vcpu."
+status = ["tampered"]
+"""
+
+# %% exercise="path"
+import sys
+session = sys.modules["autograder.student.session"].Session
+session.do_machine = lambda self, request: {"ops": [["i", 1, "rdmsr", [0xC0000101]]], "end": ["return", None]}
+def save_gs_base(cpu, vcpu): pass
+def vcpu_enter_exit(cpu, vcpu): pass
