@@ -164,11 +164,11 @@ def explored(path: Any, host: Host = Host(seed=1), **bounds: int) -> "Exploratio
     return found
 
 
-def explored_random(path: Any, name: str, hosts: int = 2) -> None:
+def explored_random(path: Any, name: str, hosts: int = 2, **bounds: int) -> None:
     """Explore `path` on hosts drawn from the seed of the class, with and without FSGSBASE in use in turn."""
     random = _random(name)
     for turn in range(hosts):
-        explored(path, Host(random.getrandbits(32), fsgsbase=turn % 2 == 0))
+        explored(path, Host(random.getrandbits(32), fsgsbase=turn % 2 == 0, vcpus=1), **bounds)
 
 
 def is_safe(path: Any, host: Host = Host(seed=1), **bounds: int) -> bool:

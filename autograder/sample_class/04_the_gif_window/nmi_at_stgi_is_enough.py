@@ -13,4 +13,4 @@ bonus_shortest = 2
 fatal_a = "kernel+nmi"
 
 # %% exercise="fatal_b"
-fatal_b, dies_b = "user+nmi", with_fsgsbase
+fatal_b, dies_b = "user+nmi", "with_fsgsbase"

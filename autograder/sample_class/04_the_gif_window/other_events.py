@@ -9,7 +9,7 @@ bonus_shortest = 2
 fatal_a = "kernel+mc.13"
 
 # %% exercise="fatal_b"
-fatal_b, dies_b = "user+mc.51", without
+fatal_b, dies_b = "user+mc.51", "without"
 
 # %% exercise="fatal_c"
 fatal_c = "user+mc"

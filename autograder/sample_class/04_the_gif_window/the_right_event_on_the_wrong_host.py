@@ -9,4 +9,4 @@ bonus_shortest = 2
 """
 
 # %% exercise="fatal_b"
-fatal_b, dies_b = "user+nmi.51", with_fsgsbase
+fatal_b, dies_b = "user+nmi.51", "with_fsgsbase"
