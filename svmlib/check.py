@@ -43,6 +43,7 @@ __all__ = [
     "restores",
     "shorter_window",
     "survives",
+    "survives_each",
     "survives_random",
     "within_budget",
 ]
@@ -68,18 +69,19 @@ _KINDS = {"kernel": "in-kernel exit", "user": "exit to user space"}
 # -- what is checked -----------------------------------------------------------------------------------------
 
 
-def path(**functions: Function) -> SimpleNamespace:
+def path(*, carries: Sequence[str] = (), **functions: Function) -> SimpleNamespace:
     """Make a path of functions of yours: check.path(vcpu_enter_exit=..., prepare_switch_to_guest=..., ...).
 
-    A function that is left out does nothing, and vcpu_enter_exit only runs the guest.  CheckFailed where one
-    is the reference path's, or calls it, and where no path has a function of that name.
+    A function that is left out does nothing, and vcpu_enter_exit only runs the guest.  `carries` names
+    registers that the path swaps itself, where KVM's other code would.  CheckFailed where a function is the
+    reference path's, or calls it, and where no path has a function of that name.
     """
     for name, function in functions.items():
         if name not in FUNCTIONS:
             raise failure(f"a path has no function {name}; it has {', '.join(FUNCTIONS)}")
         require_own(function)
     idle = dict.fromkeys(FUNCTIONS, _nothing) | {"vcpu_enter_exit": svm_vcpu_run}
-    return SimpleNamespace(__name__="yours", **(idle | functions))
+    return SimpleNamespace(__name__="yours", CARRIES=tuple(carries), **(idle | functions))
 
 
 def _nothing(cpu: Cpu, vcpu: Vcpu) -> None:
@@ -96,6 +98,13 @@ def survives(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
     count = _count(len(result.exits), "exit")
     print(f"ok: {count}, {instructions} instructions, nothing of the guest left behind")
     return result
+
+
+def survives_each(path: Any, words: Sequence[str], host: Host = Host(seed=1)) -> None:
+    """Run `path` once for each of `words`: one exit on a freshly booted host; otherwise as `survives`."""
+    for word in words:
+        _run(path, exits(word), host)
+    print(f"ok: {_count(len(words), 'run')} of one exit each")
 
 
 def survives_random(path: Any, *words: str, runs: int = 20, length: int = 25, name: str = "") -> None:

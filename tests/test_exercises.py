@@ -85,7 +85,7 @@ def test_the_text_before_a_test_states_its_points(made, name):
         block = cell.metadata.get("nbgrader", {})
         if block.get("grade"):
             said = release.cells[release.cells.index(before) - 1] if cell.id.startswith("bonus_") else before
-            assert re.search(rf"\b{block['points']}( bonus)?\spoints", said.source), cell.id
+            assert re.search(rf"\b{block['points']}( bonus)?\spoints?\b", said.source), cell.id
 
 
 @every_exercise

@@ -24,6 +24,7 @@ NAMES = [
     "02_one_page_for_the_host",
     "03_back_just_in_time",
     "04_what_waits_for_stgi",
+    "05_what_to_throw_at_it",
     "06_how_much_and_how_sure",
 ]
 EXERCISES = [
@@ -31,6 +32,7 @@ EXERCISES = [
     "02_vmsave_vmload_path",
     "03_lazy_restore_path",
     "04_the_gif_window",
+    "05_find_the_bug",
     "06_what_it_costs",
 ]
 

@@ -1,0 +1,6 @@
+"""
+what = "The solution, bonus and all."
+
+[expect]
+bonus_kill_6 = 2
+"""

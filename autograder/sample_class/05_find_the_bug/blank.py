@@ -1,0 +1,7 @@
+"""
+what = "The exercise handed in as it was given out."
+start = "release"
+
+[expect]
+every = 0
+"""

@@ -1,0 +1,14 @@
+"""
+what = '''
+SLDT stands behind the run, when the register holds the guest's. test_mend_4 is to catch it.'''
+
+[expect]
+test_mend_4 = 0
+bonus_kill_6 = 2
+"""
+
+
+# %% exercise="mend_4"
+def mended_4(cpu, vcpu):
+    enter_exit_4(cpu, vcpu)
+    cpu.lldt(cpu.sldt())

@@ -1,0 +1,5 @@
+"""
+what = "Half a file, as after a broken upload."
+damage = "truncated"
+failed = "its JSON is cut off"
+"""
