@@ -22,9 +22,9 @@ Names = dict[str, str]
 
 
 class Mistake(NamedTuple):
-    """A symptom, where it shows, and how many submissions have it."""
+    """A symptom, which tests show it, and how many submissions have it."""
 
-    cell: str
+    tests: str
     said: str
     times: int
     share: float
@@ -134,16 +134,22 @@ def _rankings(said: dict[str, Outcome], shown: Names) -> list[tuple[str, Markup,
 
 def _mistakes(graded: list[Row], said: dict[str, Outcome]) -> list[Mistake]:
     """What submissions lose points for, most frequent first; numbers in a symptom do not tell two apart."""
-    seen: Counter[tuple[str, str]] = Counter()
+    tests: dict[str, set[str]] = {}
+    whose: dict[str, set[str]] = {}
     for row in graded:
         for name, cell in row.cells.items():
             if cell.by_hand or name.startswith("bonus_") or cell.score is None or cell.score >= cell.worth:
                 continue
             reasons = said[row.student].reasons if row.student in said else {}
             first = next(iter(str(reasons.get(name, "")).splitlines()), "") or "points lost, and no words"
-            seen[name, NUMBER.sub("…", first)] += 1
-    most = seen.most_common(LISTED)
-    return [Mistake(name, text, count, count / len(graded)) for (name, text), count in most]
+            symptom = NUMBER.sub("…", first.removeprefix("CheckFailed: "))
+            tests.setdefault(symptom, set()).add(name)
+            whose.setdefault(symptom, set()).add(row.student)
+    most = sorted(whose, key=lambda symptom: (-len(whose[symptom]), symptom))[:LISTED]
+    return [
+        Mistake(", ".join(sorted(tests[one])), one, len(whose[one]), len(whose[one]) / len(graded))
+        for one in most
+    ]
 
 
 def _likeness(folder: Path, name: str, shown: Names) -> similarity.Likeness:

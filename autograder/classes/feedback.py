@@ -49,6 +49,11 @@ def make(folder: Path, row: Row, given: Given, reasons: dict[str, str], comments
     name = f"{row.exercise}.ipynb"
     notebook = folder / "autograded" / row.student / row.exercise / name
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"] if notebook.is_file() else []
+    names = [cell["metadata"].get("nbgrader", {}).get("grade_id") for cell in cells]
+    if cells:  # in the notebook's order, not the gradebook's
+        order = {name: place for place, name in enumerate(names)}
+        marked = sorted(row.cells.items(), key=lambda item: order.get(item[0], len(order)))
+        row = row._replace(cells=dict(marked))
     text = pages.render(
         "feedback.html",
         title=given.title,
@@ -102,12 +107,15 @@ def _shown(
     locked = bool(block.get("locked"))
     source = given.locked.get(name, "") if locked else _text(cell["source"])
     is_code = cell["cell_type"] == "code"
+    outputs = [_output(one, locked=locked) for one in cell.get("outputs", [])] if is_code else []
+    reason = reasons.get(name, "")
+    is_said = bool(reason) and any(Markup.escape(reason.strip()) in one for one in outputs)
     return {
         "name": name,
         "body": _code(source) if is_code else _markdown(source),
-        "outputs": [_output(one, locked=locked) for one in cell.get("outputs", [])] if is_code else [],
+        "outputs": outputs,
         "mark": row.cells.get(name),
-        "reason": reasons.get(name, ""),
+        "reason": "" if is_said else reason,
         "comment": comments.get(name, ""),
     }
 
