@@ -16,6 +16,7 @@ from autograder.classes import attempts, cluster, collect, gradebook, marks, out
 from autograder.grade import grade
 from classes import EXERCISE, SCRIPTS, TINY, zipped
 from conftest import require
+from postgresql import server
 
 pytestmark = [
     pytest.mark.filterwarnings("default"),  # nbgrader's and sqlalchemy's own
@@ -310,3 +311,12 @@ def test_a_scheduler_that_does_not_answer_is_named(folder, monkeypatch, capsys):
         journal.unlink()
     assert main(["grade", str(folder), "--scheduler", "tcp://127.0.0.1:9"]) == 1
     assert "Is the scheduler running?" in capsys.readouterr().err
+
+
+def test_a_gradebook_on_postgresql_gives_the_same_marks(graded, inbox, tmp_path):
+    with server(require("postgresql")) as database:
+        folder = release.new(tmp_path / "class", zone="Europe/Berlin", database=database("class"))
+        (folder / "seed").write_bytes((graded / "seed").read_bytes())
+        release.release(folder, SCRIPTS)
+        grade(folder, inbox, scripts=SCRIPTS)
+        assert same(folder) == same(graded)
