@@ -1,6 +1,6 @@
 # Each target is one line over setup_course.py, which does the same where there is no make.
 PYTHON ?= python3
-.PHONY: course test grade reset notebooks record benchmark lock format
+.PHONY: course test grade reset notebooks record benchmark explore lock format
 
 course:     ## set up, then open JupyterLab on the start page; OPEN=0: only set up
 	@$(PYTHON) setup_course.py course $(if $(filter 0,$(OPEN)),--no-open)
@@ -16,6 +16,8 @@ record:     ## run the recorded programs on QEMU and Bochs anew
 	@$(PYTHON) setup_course.py record
 benchmark:  ## measure how fast the model is
 	@$(PYTHON) setup_course.py benchmark
+explore:    ## every order of exits and events within large bounds, the matrix, every mutation
+	@$(PYTHON) setup_course.py explore
 lock:       ## resolve pyproject.toml anew; ARGS=--upgrade: to the newest versions
 	@$(PYTHON) setup_course.py lock $(ARGS)
 format:     ## what `make test` wants to find

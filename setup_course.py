@@ -296,6 +296,20 @@ def benchmark(*_):
         run([python, script], "The benchmark {} failed".format(script.name))
 
 
+def explore(*_):
+    """Explore with large bounds: designs, the matrix, every mutation; a quarter of an hour."""
+    python = environment(COURSE_LOCK)
+    wide = ["--host", "linux", "--bounds", "exits=3,periods=2,events=1,migrations=1"]
+    for design in ("legacy", "hybrid", "vmload_before_stgi", "lazy", "upstream"):
+        run([python, "-m", "svmlib", "explore", design] + wide, "{} is broken".format(design))
+    two = ["--host", "zen2", "--vcpus", "2", "--bounds", "exits=2,periods=2,events=1,migrations=1"]
+    run([python, "-m", "svmlib", "explore", "upstream"] + two, "upstream is broken by two vCPUs")
+    inside = ["--host", "zen2", "--cpus", "1", "--bounds", "exits=2,periods=1,events=2,migrations=0"]
+    run([python, "-m", "svmlib", "explore", "upstream"] + inside, "upstream is broken by two events")
+    run([python, "-m", "svmlib", "matrix", "--run"], "The matrix is not what data/matrix.csv has")
+    run([python, "-m", "svmlib", "mutations", "--run"], "The mutations are not what data/mutations.csv has")
+
+
 def lock(_, for_uv):
     """Resolve pyproject.toml again for all systems and Pythons, and write both locks."""
     python = environment(TEST_LOCK)
@@ -328,7 +342,7 @@ def main():
     )
     commands = parser.add_subparsers(metavar="COMMAND", dest="command")
     add = {}
-    for command in (course, test, grade, reset, notebooks, record, benchmark, lock):
+    for command in (course, test, grade, reset, notebooks, record, benchmark, explore, lock):
         about = {"help": command.__doc__, "description": command.__doc__}
         add[command] = commands.add_parser(command.__name__, **about)
         add[command].set_defaults(run=command)

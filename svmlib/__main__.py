@@ -5,13 +5,13 @@ import io
 import os
 import sys
 
-from . import __version__, compare, explore, matrix, mix
+from . import __version__, compare, explore, matrix, mix, mutations
 from .bugs import command as bugs
 from .costs import MixError, PriceError, calibrate
 from .decide import command as decide
 from .emulators import emulate, fuzz
 
-COMMANDS = (bugs, calibrate, compare, decide, emulate, explore, fuzz, matrix, mix)
+COMMANDS = (bugs, calibrate, compare, decide, emulate, explore, fuzz, matrix, mix, mutations)
 
 _EXAMPLES = """\
 examples:

@@ -202,6 +202,7 @@ def explore(
     )  # fmt: skip
 
 
+_NOWHERE = (-1, 0, 0, 0)
 _NOT_A_FUNCTION = (
     "This path's behaviour is not a function of what it was given: it knows something from outside vcpu "
     "fields and modelled memory (a global, a closure, time, chance)."
@@ -235,6 +236,8 @@ class _Search:
         self.changed: dict[tuple[tuple[str, int | None], ...], int] = {}
         self.harmless = 0
         self.waits = False
+        #: The last place at which no event did harm: CPU, GIF, shadow, step.
+        self.looked = _NOWHERE
 
     @property
     def states(self) -> int:
@@ -310,6 +313,7 @@ class _Search:
         """Let `exit_` happen, with `forks` for every event at every instruction; return where it leads."""
         self.left = node.left if forks else 0
         self.chain, self.broken, self.harmless, self.waits, self.changed = (), (), 0, False, {}
+        self.looked = _NOWHERE
         processors = self.machine.processors
         for p in processors:
             p.between = self._fork_all if self.left else None
@@ -410,7 +414,7 @@ class _Search:
         """Between two instructions on `p`: fork for each event."""
         if self.broken or p.side == "guest":
             return
-        at = len(self.machine.trace.steps)
+        at, harmless = len(self.machine.trace.steps), self.harmless
         if not self.chain and not p.gif and not self._ran():
             # It waits, and will end the guest's run before it begins: as good here as at the next step.
             if not self.waits:
@@ -420,11 +424,28 @@ class _Search:
             for name in self.arrivals:
                 self.changed[(name, self.first_wait),] += 1
             return
+        if self._as_before(p, at):
+            self.harmless += len(self.arrivals)
+            return
         for name, event in self.arrivals.items():
             if events.takes(p, event):
                 self._fork(p, name, at)
             elif not self.chain:
                 self.harmless += 1  # it waits, and is taken where one that comes later is
+        if not self.chain:
+            quiet = self.harmless - harmless == len(self.arrivals)
+            self.looked = (p.index, p.gif, p.shadow, at) if quiet else _NOWHERE
+
+    def _as_before(self, p: Processor, at: int) -> bool:
+        """Whether since the last place, where no event did harm, nothing was written: then none does here."""
+        index, gif, shadow, since = self.looked
+        if self.chain or (index, gif, shadow) != (p.index, p.gif, p.shadow):
+            return False
+        steps = self.machine.trace.steps[since:at]
+        if any(step.names or step.memory for step in steps):
+            return False
+        self.looked = (index, gif, shadow, at)
+        return True
 
     def _ran(self) -> bool:
         return any(step.event == "VMRUN" for step in reversed(self.machine.trace.steps))

@@ -39,6 +39,7 @@ TABLE = {
     "audit": GROUND | {"costs", "decide", "check", "watch"},
     "decide": GROUND | {"processor", "instructions", "kvm", "paths", "costs", "views"},
     "bugs": GROUND | {"processor", "instructions", "kvm", "paths", "explorer"},
+    "mutations": GROUND | {"processor", "instructions", "kvm", "paths", "explorer", "explore"},
     "matrix": GROUND | {"processor", "instructions", "kvm", "paths", "explorer", "explore"},
     "explore": GROUND | {"processor", "instructions", "kvm", "paths", "explorer"},
     "__main__": None,
@@ -111,7 +112,7 @@ def test_the_table_has_no_circle():
 
 
 #: Parts that may use packages; compare and decide are commands, and draw their tables with one.
-WITH_PACKAGES = {"costs", "views", "emulators", "compare", "mix", "decide", "explore", "matrix"}
+WITH_PACKAGES = {"costs", "views", "emulators", "compare", "mix", "decide", "explore", "matrix", "mutations"}
 
 
 @pytest.mark.parametrize(

@@ -140,11 +140,15 @@ def is_dead(kept: Snapshot, pa: int) -> bool:
 
 def _plain(value: Any) -> Any:
     """Return `value` with its lists and dicts as tuples, which can be hashed."""
-    if type(value) is int or value is None:
+    kind = type(value)
+    if kind is int or value is None:
         return value
-    if isinstance(value, (dict, MappingProxyType)):
-        return tuple([(name, _plain(item)) for name, item in value.items()])
-    if isinstance(value, list) or (isinstance(value, tuple) and set(map(type, value)) != {int}):
+    if kind is dict or kind is MappingProxyType:
+        return tuple([(name, item if type(item) is int else _plain(item)) for name, item in value.items()])
+    if kind is list or (isinstance(value, tuple) and set(map(type, value)) != _NUMBERS):
         return tuple([_plain(item) for item in value])
     # True equals 1, but a path can tell them apart.
-    return str(value) if isinstance(value, bool) else value
+    return str(value) if kind is bool else value
+
+
+_NUMBERS = {int}
