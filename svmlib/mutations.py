@@ -33,6 +33,7 @@ from .registers import MSR
 DESIGNS = (
     "legacy", "hybrid", "vmload_before_stgi.v2", "vmload_before_stgi.v3", "vmload_before_stgi",
     "vmload_before_stgi.since_2023", "lazy", "lazy.with_wrmsr", "upstream", "upstream_6_1",
+    "upstream.since_2025",
 )  # fmt: skip
 KINDS = ("left out", "twice", "exchanged")
 #: Both ways of the NMI's entry and of a null selector; a thread with segments and an LDT, and one without.

@@ -33,7 +33,7 @@ def test_every_instruction_is_left_out_done_twice_and_exchanged():
 def test_what_is_not_broken_is_listed_with_its_reason():
     assert set(TABLE) <= set(ALL)
     assert all(one.why and one.outcome in ("equivalent", "slower") for one in TABLE.values())
-    assert Counter(one.mutation.kind for one in TABLE.values())["left out"] < 20
+    assert Counter(one.mutation.kind for one in TABLE.values())["left out"] < 30
 
 
 def test_what_may_be_left_out_without_loss_is_known_by_name():
