@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from svmlib.kvm import percpu, vcpu, vmenter
+from svmlib.kvm import percpu, svm_ops, vcpu, vmenter
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     name: function
-    for module in (percpu, vcpu, vmenter)
+    for module in (percpu, svm_ops, vcpu, vmenter)
     for name, function in inspect.getmembers(module, inspect.isfunction)
     if not name.startswith("_")
     and function.__module__ == module.__name__

@@ -81,7 +81,10 @@ def path(*, carries: Sequence[str] = (), **functions: Function) -> SimpleNamespa
             raise failure(f"a path has no function {name}; it has {', '.join(FUNCTIONS)}")
         require_own(function)
     idle = dict.fromkeys(FUNCTIONS, _nothing) | {"vcpu_enter_exit": svm_vcpu_run}
-    return SimpleNamespace(__name__="yours", CARRIES=tuple(carries), **(idle | functions))
+    own = SimpleNamespace(__name__="yours", **(idle | functions))
+    if carries:
+        own.CARRIES = tuple(carries)
+    return own
 
 
 def _nothing(cpu: Cpu, vcpu: Vcpu) -> None:
