@@ -546,7 +546,7 @@ def _confirmed(path: Any, exits: tuple[Exit, ...], host: Host) -> tuple[Run, Lin
 
     def call(frame: FrameType, event: str, argument: object) -> Any:
         file = frame.f_code.co_filename
-        return line if file in files - {_WATCH} or _is_path_code(file) else None
+        return line if file in files - _CHECKS or _is_path_code(file) else None
 
     sys.settrace(call)
     try:
@@ -562,10 +562,14 @@ def _confirmed(path: Any, exits: tuple[Exit, ...], host: Host) -> tuple[Run, Lin
 _PACKAGE = str(Path(__file__).parent)
 _OURS = tuple(str(Path(__file__).parent / part) for part in ("paths", "kvm/bugs"))
 _PYTHON = str(Path(os.__file__).parent)
-#: What wraps a learner's function in a check.
-_WATCH = str(Path(__file__).parent / "watch.py")
+#: What wraps a learner's function in a check, or stands in for one that is left out.
+_CHECKS = {str(Path(__file__).parent / name) for name in ("watch.py", "check.py")}
+_GRADER = f"{os.sep}autograder{os.sep}"
 
 
 def _is_path_code(file: str) -> bool:
     """Whether a line of `file` is a path's own: a learner's, or one of the designs on record."""
-    return file.startswith(_OURS) or not file.startswith((_PACKAGE, _PYTHON, "<frozen", "<string>"))
+    if file.startswith(_OURS):
+        return True
+    # Where a path is judged its functions run elsewhere, and what stands for them here is not its code.
+    return not (file.startswith((_PACKAGE, _PYTHON, "<frozen", "<string>")) or _GRADER in file)

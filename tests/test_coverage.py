@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import coverage
+
 ROOT = Path(__file__).parent.parent
 #: Where the sentences about instructions stand; no test of a path or of the course counts.
 FILES = (
@@ -21,13 +23,17 @@ def test_the_sentences_about_instructions_reach_their_branches(tmp_path):
     pytest = [*("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"), *tests]
     measure = ["run", "--branch", "--source=svmlib.instructions", data, *pytest]
     done = subprocess.run(
-        [sys.executable, "-m", "coverage", *measure], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", coverage.__name__, *measure],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     passed_or_failed = (0, 1)  # a test that fails says so itself
     assert done.returncode in passed_or_failed, done.stdout[-2000:] + done.stderr
     report = tmp_path / "report.json"
     asked = ["json", data, "-q", "-o", str(report)]
-    subprocess.run([sys.executable, "-m", "coverage", *asked], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-m", coverage.__name__, *asked], cwd=ROOT, check=True)
     files = json.loads(report.read_text(encoding="utf-8"))["files"]
     assert {Path(name) for name in files} == {
         path.relative_to(ROOT) for path in (ROOT / "svmlib" / "instructions").glob("*.py")

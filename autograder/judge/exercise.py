@@ -155,13 +155,48 @@ def _bound(node: ast.AST) -> Iterator[str]:
 
 
 def _needed(node: ast.stmt) -> Iterator[str]:
-    """The names that a statement looks up outside itself: those of its functions and comprehensions are
-    theirs.
+    """The names that a statement looks up outside itself.
+
+    Not those that its functions and comprehensions bind, nor those that it binds itself before it uses them.
     """
     try:
-        yield from _looked_up(symtable.symtable(ast.unparse(node), "a cell", "exec"))
+        found = set(_looked_up(symtable.symtable(ast.unparse(node), "a cell", "exec")))
     except SyntaxError:  # await at the top, and its like
-        yield from {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        found = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    first: dict[str, bool] = {}
+    for name, is_bound in _uses(node):
+        first.setdefault(name, is_bound)
+    found |= {name for name, is_bound in first.items() if not is_bound}  # "x += 1" reads x
+    yield from (name for name in found if not first.get(name, False))
+
+
+_SCOPES = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda,
+    ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp,
+)  # fmt: skip
+
+
+def _uses(node: ast.AST) -> Iterator[tuple[str, bool]]:
+    """The names that a statement uses where it stands, as they are reached, and whether it binds them."""
+    if isinstance(node, _SCOPES):
+        return
+    if isinstance(node, ast.Name):
+        yield node.id, not isinstance(node.ctx, ast.Load)
+    for child in _in_order(node):
+        yield from _uses(child)
+
+
+def _in_order(node: ast.AST) -> list[ast.AST]:
+    """The parts of a statement as they are executed: what is assigned before where it goes."""
+    if isinstance(node, ast.Assign):
+        return [node.value, *node.targets]
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        return [ast.Name(node.target.id, ast.Load()), node.value, node.target]
+    if isinstance(node, ast.For | ast.AsyncFor):
+        return [node.iter, node.target, *node.body, *node.orelse]
+    if isinstance(node, ast.NamedExpr):
+        return [node.value, node.target]
+    return list(ast.iter_child_nodes(node))
 
 
 def _looked_up(table: symtable.SymbolTable) -> Iterator[str]:

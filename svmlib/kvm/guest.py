@@ -34,7 +34,11 @@ _CHOICES = {
 }
 
 
-@lru_cache(maxsize=256)
+#: How many guests are remembered: a grader meets those of its class's seed again with every submission.
+_KNOWN = 1024
+
+
+@lru_cache(maxsize=_KNOWN)
 def states(seed: int, vcpu: int, wide: bool = True) -> tuple[tuple[int, ...], ...]:
     """Return STATES register states in the order of REACH, made from `seed` for vCPU number `vcpu`.
 
@@ -56,7 +60,7 @@ def states(seed: int, vcpu: int, wide: bool = True) -> tuple[tuple[int, ...], ..
     return tuple(made)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=_KNOWN)
 def registers(seed: int, vcpu: int, wide: bool = True) -> tuple[dict[str, int], ...]:
     """Return the same states as dicts of REACH, ready to be loaded."""
     return tuple(dict(zip(REACH, state, strict=True)) for state in states(seed, vcpu, wide))

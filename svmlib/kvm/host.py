@@ -4,6 +4,7 @@ What differs from kernel to kernel is in `kernels/`; here is what they share.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
@@ -123,10 +124,22 @@ def write_fields(p: Processor, host: Host, **more: int) -> int:
 def write_idt(p: Processor, base: int, entries: dict[int, int], selector: int, ist: dict[int, int]) -> None:
     """Write a gate for each vector of `entries`: its handler, on the interrupt stack that `ist` names."""
     wide = p.memory.direct_map == DIRECT_MAP
-    for vector, handler in entries.items():
-        for place, word in enumerate(gate(handler, selector, ist.get(vector, 0))[: 1 + wide]):
-            at = base + IDT + vector * (16 if wide else 8) + 8 * place
-            p.memory.write(p.memory.translate(at), word)
+    image = _idt(tuple(entries.items()), selector, tuple(ist.items()), wide)
+    p.memory.page(p.memory.translate(base + IDT))[: len(image)] = image
+
+
+@lru_cache(maxsize=1024)
+def _idt(
+    entries: tuple[tuple[int, int], ...], selector: int, ist: tuple[tuple[int, int], ...], wide: bool
+) -> bytes:
+    """Lay out an IDT: hosts boot by the hundred while a path is checked, often the same ones again."""
+    size, stacks = (16 if wide else 8), dict(ist)
+    image = bytearray(256 * size)
+    for vector, handler in entries:
+        words = gate(handler, selector, stacks.get(vector, 0))[: 1 + wide]
+        at = vector * size
+        image[at : at + size] = b"".join(word.to_bytes(8, "little") for word in words)
+    return bytes(image)
 
 
 def make_task(
