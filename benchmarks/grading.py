@@ -1,5 +1,4 @@
-"""Grading measured: stock nbgrader and the judge on the same submissions, marks compared, and the way to
-10,000.
+"""Grading measured: stock nbgrader and the judge on the same submissions, marks compared, then up to 10,000.
 
     python benchmarks/grading.py                 100 submissions by both, then 100 to 10,000 by the judge
     python benchmarks/grading.py --no-stock      the judge alone
@@ -28,8 +27,7 @@ from autograder import engine, judge, notebooks, sample
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = "20201214"
-#: Answers that end a process or wait for the clock are for the attack suite; here all are answers of
-#: learners.
+#: Answers that end a process or wait for the clock are for the attack suite; these are learners'.
 LEFT_OUT = {"endless_cell", "truncated", "blank"}
 
 
@@ -52,14 +50,21 @@ def answers(scripts, exercise):
 
 
 def class_of(count, texts, exercise, broken=0.0):
-    """`count` submissions: answers in turn, each with a mark of its own; a share of them broken or hostile."""
+    """`count` submissions: answers in turn, each marked as another's; a share of them broken or hostile."""
     draw = random.Random(count)
     turn = itertools.cycle(texts)
     for number in range(count):
         text = next(turn).replace('"nbformat": 4,', f'"note": "student {number}",\n "nbformat": 4,')
         if draw.random() < broken:
-            text = draw.choice([text[: len(text) // 2], "", text.replace("return", "while True: pass; return", 1),
-                                text.replace("cpu.wrmsr", "__import__('os')._exit"), text.replace("vcpu.", "vcpu._")])  # fmt: skip
+            text = draw.choice(
+                (
+                    text[: len(text) // 2],
+                    "",
+                    text.replace("return", "while True: pass; return", 1),
+                    text.replace("cpu.wrmsr", "__import__('os')._exit"),
+                    text.replace("vcpu.", "vcpu._"),
+                )
+            )
         yield judge.Submission(f"s{number:05}", exercise, text.encode())
 
 
@@ -71,6 +76,7 @@ class Peak:
         self.me = psutil.Process()
 
     def look(self):
+        """Look now."""
         total = 0
         for process in [self.me, *self.me.children(recursive=True)]:
             try:
@@ -83,7 +89,7 @@ class Peak:
 
 
 def judged(frozen, submissions, options, label):
-    """Grade by the judge: verdicts, seconds in all, seconds from the first verdict to the last, peak memory."""
+    """Grade by the judge: verdicts, seconds in all and from the first verdict to the last, peak memory."""
     peak, verdicts, began, first = Peak(), {}, time.perf_counter(), 0.0
     with tqdm(total=len(submissions), desc=label, unit="submission", leave=False) as bar:
         for verdict in engine.grade(frozen, submissions, options):
@@ -97,7 +103,7 @@ def judged(frozen, submissions, options, label):
 
 
 def stock(frozen, submissions):
-    """Grade by stock kernels: one after the other in nbgrader's own execution, as `nbgrader autograde` does."""
+    """Grade by stock kernels: one after the other by nbgrader's own execution, as its autograde does."""
     began = time.perf_counter()
     options = engine.Options(workers=1, kernel=True)
     with tqdm(total=len(submissions), desc="stock", unit="submission") as bar:
@@ -121,7 +127,7 @@ def compare(frozen, texts, exercise, count):
         f"judge: {whole:6.1f} s start to end, {count / steady:6.1f} a second steady, {peak >> 20} MB at most"
     )
     print(
-        f"       {sum(instructions) / count:,.0f} instructions and {sum(questions) / count:.0f} questions each"
+        f"       {sum(instructions) / count:,.0f} instructions, {sum(questions) / count:.0f} questions each"
     )
     return submissions, verdicts, steady / count
 
@@ -145,7 +151,8 @@ def main():
         theirs, seconds = stock(frozen, submissions)
         alike = sum(points(verdicts[name]) == points(other) for name, other in theirs.items())
         print(
-            f"stock: {seconds:6.1f} s, {100 / seconds:6.2f} a second; the judge is {seconds / 100 / each:.0f} times as fast"
+            f"stock: {seconds:6.1f} s, {100 / seconds:6.2f} a second; "
+            f"the judge is {seconds / 100 / each:.0f} times as fast"
         )
         print(f"marks: {alike} of {len(theirs)} submissions alike, row by row")
     print("size      seconds   ms each   failed  tampered  peak MB   (one in ten broken or hostile)")

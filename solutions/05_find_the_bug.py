@@ -141,7 +141,7 @@ def save_2(cpu, vcpu):
 path_2 = check.path(prepare_switch_to_guest=save_2, vcpu_enter_exit=enter_exit, prepare_host_switch=put)
 
 # %% [markdown]
-# Here the event is the host: which kind? Give the arguments for `Host` as well.
+# This one depends on the host. Write the exits, and in `sme_2` whether the host uses SME.
 
 # %% exercise="kill_2"
 kill_2, sme_2 = ["user", "kernel+nmi"], False

@@ -44,6 +44,9 @@ def find(name: str) -> Any:
         if not hasattr(found, part):
             raise ValueError(f"{name}: there is no {part!r} in it")
         found = getattr(found, part)
+    if file.endswith(".py") and not attribute and not hasattr(found, "vcpu_enter_exit"):
+        names = [key for key, value in vars(found).items() if hasattr(value, "vcpu_enter_exit")]
+        raise ValueError(f"{name} is no path itself; write {file}:{names[0] if names else 'NAME'}")
     functions_of(found)
     return found
 
@@ -55,7 +58,11 @@ def _module(file: Path) -> Any:
     if spec is None or spec.loader is None:
         raise ValueError(f"{file} is no Python module")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever a file of somebody's raises
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ValueError(f"{file}{line}: {type(error).__name__}: {error}") from error
     return module
 
 
@@ -80,7 +87,8 @@ def bounds(text: str) -> Bounds:
     values = {}
     for word in words:
         name, _, value = word.partition("=")
-        if name not in Bounds._fields or not value.isdecimal():
+        least = name in ("exits", "periods")
+        if name not in Bounds._fields or not value.isdecimal() or int(value) < least:
             raise ValueError(f"no bound {word!r}; write a number of exits, or {Bounds()}")
         values[name] = int(value)
     return Bounds(**values)

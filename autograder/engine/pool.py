@@ -187,8 +187,7 @@ class _Pool:
                 if worker.is_ready:
                     worker.given.popleft()
                     worker.deadline = time.monotonic() + self.seconds
-                    self._spread(worker, message["news"])
-                    yield Verdict.from_dict(message["verdict"])
+                    yield Verdict.from_dict(message)
                 else:
                     self._came_up(worker, message)
         for worker in [worker for worker in self.workers if time.monotonic() > worker.deadline]:
@@ -196,15 +195,6 @@ class _Pool:
                 raise EngineError(f"a worker did not come up within {COMING_UP} s")
             if worker.given:
                 yield from self._replaced(worker, f"it had no end after {self.seconds:g} s")
-
-    def _spread(self, source: _Worker, news: dict[str, Any]) -> None:
-        """Tell the other workers what one has seen, so that none simulates it again."""
-        for worker in self.workers if news else ():
-            if worker is not source and worker.is_ready:
-                try:
-                    worker.connection.send_bytes(json.dumps(news).encode())
-                except OSError:  # it is gone; that is seen where messages are read
-                    continue
 
     def _came_up(self, worker: _Worker, message: dict[str, Any]) -> None:
         if "error" in message:

@@ -23,8 +23,6 @@ from .standin import StandIn
 
 #: Bytes of answers that are remembered before all of them are forgotten.
 REMEMBERED = 64_000_000
-#: Questions of an outcome that is told to other workers; more has only what went on and on.
-TOLD = 500
 
 
 class Outcome(NamedTuple):
@@ -61,39 +59,12 @@ class Memory:
         self.roots: dict[str, Node] = {}
         self.size = 0
         self.hits = self.misses = 0
-        #: What has been seen since the last look, for other workers: cell, questions and answers, outcome.
-        self.news: list[tuple[str, list[tuple[str, str]], Outcome]] = []
 
     def root(self, cell: str) -> Node:
         """Where the questions of a test cell begin."""
         if self.size > REMEMBERED:
             self.roots, self.size = {}, 0
         return self.roots.setdefault(cell, Node())
-
-    def tell(self) -> list[Any]:
-        """What is new, as plain data."""
-        news, self.news = self.news, []
-        return [[cell, asked, outcome._asdict()] for cell, asked, outcome in news]
-
-    def learn(self, news: list[Any]) -> None:
-        """Take in what another worker has seen."""
-        for cell, asked, found in news:
-            node = self.root(cell)
-            for question, answer in asked:
-                node.question = question
-                node = self.follow(node, answer.encode())
-            lines = tuple((token, question) for token, question in found["lines"])
-            error = tuple(found["error"]) if found["error"] else None
-            node.outcome = Outcome(
-                **found | {"lines": lines, "error": error, "students": tuple(found["students"])}
-            )
-
-    def follow(self, node: Node, answer: bytes) -> Node:
-        """The node behind an answer, a new one where it is the first time."""
-        if answer not in node.after:
-            node.after[answer] = Node()
-            self.size += len(answer) + len(node.question) + 500
-        return node.after[answer]
 
 
 class Mismatch(BaseException):
@@ -117,7 +88,6 @@ class Session:
         self.students: list[dict[str, Any]] = []
         self.ended: dict[str, str] = {}
         self.count = 0
-        self.asked: list[tuple[str, str]] = []
 
     # -- questions
 
@@ -134,8 +104,6 @@ class Session:
             outcome = self._executed(test)
             if not self.conversation.was_stopped and self.node is not None:
                 self.node.outcome = outcome
-                if len(self.asked) <= TOLD:
-                    self.memory.news.append((test.cell.id, self.asked, outcome))
         else:
             self.memory.hits += 1
         return self._with_lines(outcome)
@@ -160,8 +128,10 @@ class Session:
             data = self.conversation.ask(question, self.seconds)
         if self.node is not None:
             self.node.question = text
-            self.node = self.memory.follow(self.node, data)
-            self.asked.append((text, data.decode()))
+            if data not in self.node.after:
+                self.node.after[data] = Node()
+                self.memory.size += len(data) + len(text) + 500
+            self.node = self.node.after[data]
         answer: Question = json.loads(data)
         self._note_printed(answer)
         if "stopped" in answer:

@@ -3,11 +3,12 @@
 import argparse
 import json
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ..costs import Mix, MixError, PriceError, Terms, by_reason, cache, lists, mix, mixes, prices, recordings
-from ..costs.prices import Ticks
+from ..costs.prices import PriceList, Ticks
 from . import CAVEAT, PAIRS, PRICES, TERMS, Decision, calibration, decide
 from . import __doc__ as about
 from .text import as_json, calibration_json, calibration_text, evidence_text
@@ -97,13 +98,26 @@ def _main(arguments: argparse.Namespace) -> int:
     if not 2 <= arguments.draws <= 1_000_000:
         raise PriceError(f"--draws {arguments.draws}: write 2 to 1,000,000")
     pictures = [_picture(name) for name in arguments.picture]
-    costs = prices(arguments.prices, unverified=arguments.unverified).but(**_changed(arguments.price))
+    costs = _prices_of(arguments)
     pairs = [_pair(text) for text in arguments.pair] or PAIRS
     decision = decide(costs, _chosen(arguments), pairs, _terms(arguments), arguments.draws, arguments.seed)
     print(json.dumps(as_json(decision), ensure_ascii=False, indent=2) if arguments.json else decision)
     for path in pictures:
         _draw(decision, path)
     return 0
+
+
+def _prices_of(arguments: argparse.Namespace) -> PriceList:
+    """The list that was asked for, with the prices that were given; an event that it has not is a slip."""
+    costs = prices(arguments.prices, unverified=arguments.unverified)
+    changed = _changed(arguments.price)
+    known = set(costs)
+    if unknown := [event for event in changed if event not in known]:
+        near = get_close_matches(unknown[0].upper(), known, n=3, cutoff=0.4)
+        raise PriceError(
+            f"--price {unknown[0]}: {costs.name} has no such event; did you mean {', '.join(near or sorted(known))}"
+        )
+    return costs.but(**changed)
 
 
 def _changed(texts: Sequence[str]) -> dict[str, tuple[float, float, float]]:
