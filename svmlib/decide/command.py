@@ -113,10 +113,9 @@ def _prices_of(arguments: argparse.Namespace) -> PriceList:
     changed = _changed(arguments.price)
     known = set(costs)
     if unknown := [event for event in changed if event not in known]:
-        near = get_close_matches(unknown[0].upper(), known, n=3, cutoff=0.4)
-        raise PriceError(
-            f"--price {unknown[0]}: {costs.name} has no such event; did you mean {', '.join(near or sorted(known))}"
-        )
+        near = get_close_matches(unknown[0].upper(), known, n=3, cutoff=0.4) or sorted(known)
+        which = f"did you mean {', '.join(near)}"
+        raise PriceError(f"--price {unknown[0]}: {costs.name} has no such event; {which}")
     return costs.but(**changed)
 
 
