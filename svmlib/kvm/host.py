@@ -121,8 +121,10 @@ def write_fields(p: Processor, host: Host, **more: int) -> int:
     return base
 
 
-def write_idt(p: Processor, base: int, entries: dict[int, int], selector: int, ist: dict[int, int]) -> None:
-    """Write a gate for each vector of `entries`: its handler, on the interrupt stack that `ist` names."""
+def write_idt(
+    p: Processor, base: int, entries: Mapping[int, int], selector: int, ist: Mapping[int, int]
+) -> None:
+    """Write the whole IDT: for each vector of `entries` its handler, on the stack that `ist` names."""
     wide = p.memory.direct_map == DIRECT_MAP
     image = _idt(tuple(entries.items()), selector, tuple(ist.items()), wide)
     p.memory.page(p.memory.translate(base + IDT))[: len(image)] = image

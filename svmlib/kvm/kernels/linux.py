@@ -90,6 +90,10 @@ class Linux:
     at_user: tuple[str, ...] = at_put
     #: Registers beyond guest.REACH that a guest has on this host, with the value each guest gives it.
     beyond: tuple[str, ...] = ()
+    #: The vectors that have a stack of their own, with its number in the TSS.
+    interrupt_stacks: Mapping[int, int] = MappingProxyType(
+        {entry.NMI: entry.NMI_IST, entry.DOUBLE_FAULT: entry.DF_IST, entry.MACHINE_CHECK: entry.MC_IST}
+    )
     #: Selectors that threads have in FS and GS, beside null.
     thread_segments: Mapping[int, tuple[int, int, int]] = MappingProxyType(
         {n: SEGMENTS[n] for n in (USER_DATA, TLS)}
@@ -136,15 +140,12 @@ class Linux:
         self.gates(p, host, base)
 
     def gates(self, p: Processor, host: Host, base: int) -> None:
-        """Write the IDT: NMI, #DF and #MC on stacks of their own, the interrupts on the one in use."""
+        """Write the IDT: each of `interrupt_stacks` on a stack of its own, the rest on the one in use."""
         handlers = entry_points(host, ("NMI", "#DF", "#MC", "INTR"))
         entries = {entry.NMI: handlers["NMI"], entry.DOUBLE_FAULT: handlers["#DF"]}
         entries |= {entry.MACHINE_CHECK: handlers["#MC"]}
         entries |= dict.fromkeys(range(0x20, 0x100), handlers["INTR"])
-        ist = {
-            entry.NMI: entry.NMI_IST, entry.DOUBLE_FAULT: entry.DF_IST, entry.MACHINE_CHECK: entry.MC_IST
-        }  # fmt: skip
-        write_idt(p, base, entries, 0x10, ist)
+        write_idt(p, base, entries, 0x10, self.interrupt_stacks)
 
     def registers(self, p: Processor, host: Host, base: int) -> dict[str, int]:
         """Return the registers of a CPU that has booted; long, a table."""

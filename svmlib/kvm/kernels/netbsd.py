@@ -14,7 +14,6 @@ from ...instructions import Cpu
 from ...processor import Processor
 from ...registers import MSR
 from .. import entry
-from ..host import Host, entry_points, write_idt
 from ..percpu import STACKS_SIZE
 from .freebsd import UNUSED
 from .linux import Linux
@@ -31,13 +30,10 @@ class NetBSD(Linux):
     cli_first = closed_at_stgi = False
     at_put = tuple(name for name in Linux.at_put if name not in UNUSED)
     at_user = at_put
+    interrupt_stacks: Mapping[int, int] = MappingProxyType(
+        {vector: ist for vector, ist in Linux.interrupt_stacks.items() if vector != entry.MACHINE_CHECK}
+    )
     thread_segments: Mapping[int, tuple[int, int, int]] = MappingProxyType({})
-
-    def gates(self, p: Processor, host: Host, base: int) -> None:
-        """Write the IDT: the machine check has no interrupt stack."""
-        super().gates(p, host, base)
-        handler = entry_points(host, ("NMI", "#DF", "#MC"))["#MC"]
-        write_idt(p, base, {entry.MACHINE_CHECK: handler}, 0x10, {})
 
     def nmi(self, machine: "Machine", p: Processor, event: str) -> None:
         """Take an NMI by its own entry, a machine check as any other trap."""
