@@ -6,6 +6,7 @@ that nobody gave. Here the first is refused with a reason, and the second gets i
 
 import copy
 import json
+import warnings
 from pathlib import Path
 
 import nbformat
@@ -45,17 +46,31 @@ def parse(data: bytes) -> NotebookNode:
             else "broken"
         )
         raise Unreadable(f"not a notebook: its JSON is {end} in line {error.lineno}") from None
+    except ValueError:  # Python reads no number of more than some thousand digits
+        raise Unreadable("not a notebook: a number in it is too long") from None
     except RecursionError:
         raise Unreadable("not a notebook: its JSON is nested too deeply") from None
     if not isinstance(tree, dict) or "nbformat" not in tree:
         raise Unreadable("not a notebook: JSON of another kind")
     try:
         notebook: NotebookNode
-        _, notebook = normalize(nbformat.reads(data.decode("utf-8"), as_version=4))  # older formats lack ids
-        nbformat.validate(notebook)
+        with warnings.catch_warnings(action="ignore"):  # of what `normalize` mends
+            # Older formats lack ids.
+            _, notebook = normalize(nbformat.reads(data.decode("utf-8"), as_version=4))
+            nbformat.validate(notebook)
     except Exception as error:  # noqa: BLE001  # whatever nbformat makes of a stranger's file
-        raise Unreadable(f"not a valid notebook: {str(error).splitlines()[0]}") from None
+        raise Unreadable(f"not a valid notebook: {_invalid(error)}") from None
     return notebook
+
+
+def _invalid(error: Exception) -> str:
+    """What nbformat found, in a line. It quotes the file, or Python where it did not expect such a file."""
+    if isinstance(error, nbformat.NBFormatError):
+        return str(error)[:100]
+    place = list(getattr(error, "absolute_path", ()))
+    if place[:1] == ["cells"] and len(place) > 1:
+        return f"cell {place[1] + 1} has another form than Jupyter's"
+    return "it has another form than Jupyter's"
 
 
 def mend(notebook: NotebookNode, release: NotebookNode) -> list[str]:

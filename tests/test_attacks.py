@@ -61,14 +61,19 @@ def fingerprint():
     return total.hexdigest()
 
 
-@pytest.fixture(scope="module")
-def release():
+def released():
+    """The attacked exercise; without enough layers the test ends here."""
     lacking = [layer for layer in engine.layers() if not layer.taken]
     if lacking:
         missing(f"too little protects here from submissions: {lacking}")
     return judge.Release(
         {NAME: "20201210"}, {NAME: notebooks.source(SCRIPT)}, {NAME: notebooks.exercise(SCRIPT)}
     )
+
+
+@pytest.fixture(scope="module")
+def release():
+    return released()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
 """One submission -> its verdict: the student's cells run in their process, the tests on this side."""
 
 import json
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
@@ -13,6 +14,9 @@ from .conversation import Conversation, Lost, Tampering
 from .exercise import Cell, Exercise
 from .release import Submission
 from .verdict import Mark, Verdict
+
+#: What a notebook holds as JSON, not as text.
+JSON = re.compile(r"application/(.*\+)?json")
 
 
 class Limits(NamedTuple):
@@ -145,7 +149,7 @@ class _Run:
                 "nbformat": 4,
                 "nbformat_minor": 5,
             }
-            texts.append(json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+            texts.append(_text(json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True)) + "\n")
         return texts[0], texts[1]
 
 
@@ -240,11 +244,25 @@ def _cleaned(outputs: Any) -> list[dict[str, Any]]:
 def _data(data: dict[str, Any]) -> dict[str, Any]:
     """A bundle of representations. JSON stays JSON; all else is text."""
     return {
-        _text(kind): value
-        if str(kind).endswith("json")
+        _text(kind): _json(value)
+        if JSON.fullmatch(kind)
         else _text(value if type(value) is str else str(value))
         for kind, value in data.items()
     }
+
+
+def _json(value: Any) -> Any:
+    """JSON that every reader of a notebook takes: no NaN, and nested no deeper than what may cross."""
+    level = [value]
+    for _ in range(wire.DEPTH):
+        level = [below for item in level for below in _below(item)]
+    return "nested too deeply" if level else json.loads(json.dumps(value), parse_constant=lambda _: None)
+
+
+def _below(item: Any) -> Iterable[Any]:
+    if type(item) is dict:
+        return item.values()
+    return item if type(item) is list else ()
 
 
 def _text(text: Any) -> str:

@@ -47,10 +47,11 @@ def read(data: bytes) -> list[dict[str, Any]]:
 
 
 def _is_cell(cell: Any) -> bool:
-    source = cell.get("source")
+    if type(cell) is not dict:
+        return False
     return (
         cell.get("cell_type") in ("code", "markdown", "raw")
-        and (type(source) is str or (type(source) is list and all(type(line) is str for line in source)))
+        and _is_text(cell.get("source"))
         and type(cell.get("metadata")) is dict
     )
 
@@ -103,9 +104,21 @@ def arrange(cells: list[dict[str, Any]], exercise: Exercise) -> tuple[list[Place
 
 
 def _theirs(cell: dict[str, Any], of: Cell | None) -> Placed:
-    attachments = cell.get("attachments", {})
     kind = of.kind if of is not None and of.role == "answer" else cell["cell_type"]
-    return Placed(kind, text(cell), of, attachments if isinstance(attachments, dict) else {})
+    return Placed(kind, text(cell), of, _pictures(cell.get("attachments")))
+
+
+def _pictures(attachments: Any) -> dict[str, Any]:
+    """A cell's attachments, without what has another form than a picture's."""
+    return {
+        name: {kind: data for kind, data in bundle.items() if _is_text(data)}
+        for name, bundle in (attachments.items() if isinstance(attachments, dict) else ())
+        if isinstance(bundle, dict)
+    }
+
+
+def _is_text(data: Any) -> bool:
+    return type(data) is str or (type(data) is list and all(type(line) is str for line in data))
 
 
 def _match(cells: list[dict[str, Any]], exercise: Exercise) -> dict[str, int]:
