@@ -1,6 +1,7 @@
 """The command line: python -m autograder COMMAND; each command is a module of commands/."""
 
 import argparse
+import errno
 import sys
 from importlib import import_module
 
@@ -28,6 +29,8 @@ more grades the sample class; `grade --me` your own copies in work/.
 exit codes: 0 all is well; 1 it could not be done; 2 called wrongly; 3 done, and something needs a look; 4 it
 waits for a yes.
 """
+FULL = (errno.ENOSPC, errno.EDQUOT)
+ROOM = "Make room, then give the same command again: what was done is kept, and it goes on from there."
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,6 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         return int(options.run(options))
     except (notebooks.ScriptError, release.ReleaseError, sample.SampleError) as error:
         print(error, file=sys.stderr)
+        return REFUSED
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = error.filename or getattr(options, "folder", None) or "the disk"
+        print(f"{where}: {error.strerror}. {ROOM}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print("\nStopped. What was done is kept; the same command goes on from here.", file=sys.stderr)

@@ -83,9 +83,18 @@ def _prepare(folder: Path, scripts: list[Path], *, is_sample: bool) -> None:
         if not was_sample or not (missing or release.differences(folder, scripts)):
             release.intact(folder)
             return
-        shutil.rmtree(folder)
+        _discard(folder)
     release.new(folder, sample=is_sample)
     release.release(folder, scripts)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a class under another name, so that it is never half there."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)
+    shutil.rmtree(old)
+    release.open_folder(folder)
 
 
 def _hand_in_samples(folder: Path, scripts: list[Path], samples: Path) -> None:
@@ -115,10 +124,14 @@ class _Run:
     def __init__(self, folder: Path, options: engine.Options, accept: Accept, by: Engine):
         self.folder, self.accept, self.by = folder, accept, by
         self.options = options._replace(library=str(folder / "frozen"))
+        self.before = outcomes.read(folder)
+        gradebook.require_intact(folder)
+        if lost := release.facts(folder)["exercises"].keys() - gradebook.known(folder):
+            release.into_gradebook(folder, lost)
+            self.before = {place: one for place, one in self.before.items() if place[1] not in lost}
         now = marks.standing(folder)
         self.choices = {place: choice for place, choice in now.choices.items() if not choice.deadline.excused}
         self.release = Release.of(folder)
-        self.before = outcomes.read(folder)
         self.scores = gradebook.read(folder)
         self.answers = {name: _answers(text) for name, text in self.release.given.items()}
         self.kept_back: list[tuple[Place, list[Change]]] = []
@@ -133,8 +146,8 @@ class _Run:
                     for verdict in verdicts:
                         waiting.append(verdict)
                         if len(waiting) >= CHUNK:
-                            self._enter(waiting)
-                            waiting = []
+                            chunk, waiting = waiting, []  # what cannot be entered is not tried again below
+                            self._enter(chunk)
             finally:  # what is judged is entered, though the run is interrupted
                 self._enter(waiting)
             changes = [change for _, some in self.kept_back for change in some]

@@ -21,6 +21,7 @@ import os
 import secrets
 import shutil
 import sysconfig
+from collections.abc import Iterable
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,7 +63,8 @@ def open_folder(folder: Path) -> Path:
         )
     if folder.exists() and not folder.is_dir():
         raise ReleaseError(f"{folder} is a file: name a folder for the class")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "seed").exists():
+    begun = {"seed", ".seed.part"}  # the first that is written, and its name until it is whole
+    if folder.exists() and any(folder.iterdir()) and not any((folder / name).exists() for name in begun):
         raise ReleaseError(f"{folder} is neither empty nor a class folder: choose another place")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -138,8 +140,7 @@ def seed(folder: Path, exercise: str = "") -> str:
     """
     path = folder / "seed"
     if not path.exists():
-        with open(path, "x", opener=_private, encoding="ascii") as file:
-            file.write(f"{secrets.randbits(63)}\n")
+        write(path, f"{secrets.randbits(63)}\n")
     secret = path.read_text(encoding="ascii").strip()
     if not exercise:
         return secret
@@ -270,7 +271,16 @@ def _verify(script: Path, text: str) -> None:
         )
 
 
-def _generate(folder: Path, exercise: str) -> None:
+def into_gradebook(folder: Path, exercises: Iterable[str]) -> None:
+    """Have nbgrader enter exercises into a gradebook that lost them; what learners were given stays."""
+    again = ".released-again"
+    for name in sorted(exercises):
+        with mock.patch.dict(os.environ, environment(folder, name)):
+            _generate(folder, name, to=again)
+        shutil.rmtree(folder / again, ignore_errors=True)
+
+
+def _generate(folder: Path, exercise: str, *, to: str = "release") -> None:
     from nbgrader.converters import GenerateAssignment
     from nbgrader.coursedir import CourseDirectory
     from nbgrader.utils import capture_log
@@ -278,6 +288,7 @@ def _generate(folder: Path, exercise: str) -> None:
     settings = config(folder)
     course = CourseDirectory(config=settings)
     course.assignment_id = exercise
+    course.release_directory = to
     app = GenerateAssignment(coursedir=course, config=settings)
     app.force = True
     result = capture_log(app)

@@ -18,6 +18,10 @@ from .. import release
 from ..release import ReleaseError
 
 PATIENCE = 30  # seconds that a writer waits for another
+DAMAGED = (
+    "damaged ({}). Move the file away and grade again: the marks by tests come back, those by hand only from "
+    "a copy that you put in its place"
+)
 
 
 class Score(NamedTuple):
@@ -102,14 +106,15 @@ def _cure(error: Exception) -> str:
     if "locked" in line:
         return f"locked for {PATIENCE} s by another program. Close it (formgrader?), then repeat the command"
     if "malformed" in line or "not a database" in line or "disk image" in line:
-        return (
-            f"damaged ({line}). Move the file away and repeat: the marks by tests come back, "
-            "marks by hand only from a copy"
-        )
+        return DAMAGED.format(line)
     if "no such table" in line or "does not exist" in line:
         return f"no gradebook is there yet ({line}): python -m autograder release CLASS"
     if "full" in line:
-        return f"{line}: make room, then repeat the command"
+        return f"{line}. Make room, then repeat the command: it goes on where it stopped"
+    if "disk I/O" in line or "unable to open" in line or "readonly" in line:
+        return (
+            f"{line}. Is the disk full, the file or its folder read-only? Mend that, then repeat the command"
+        )
     if isinstance(error, ModuleNotFoundError) or "No module named" in line:
         return f"{line}. Install the database's driver: pip install 'svmlib[postgresql]'"
     if isinstance(error, OperationalError):
@@ -121,6 +126,24 @@ def check(db_url: str) -> None:
     """Refuse a database that cannot be used, before anything depends on it."""
     with connect(db_url) as connection:
         connection.execute(text("SELECT 1"))
+
+
+def require_intact(folder: Path) -> None:
+    """Refuse a damaged gradebook before anything is written to it: SQLite itself looks at every page."""
+    if not url(folder).startswith("sqlite"):
+        return
+    with connect(url(folder)) as connection:
+        found = str(connection.execute(text("PRAGMA quick_check(1)")).scalar())
+    if found != "ok":
+        raise ReleaseError(f"{hidden(url(folder))}: {DAMAGED.format(found.splitlines()[-1])}")
+
+
+def known(folder: Path) -> set[str]:
+    """The exercises that the gradebook knows: none of them when it is new."""
+    with connect(url(folder)) as connection:
+        if not sqlalchemy.inspect(connection).has_table("assignment"):
+            return set()
+        return set(connection.execute(text("SELECT name FROM assignment")).scalars())
 
 
 def read(folder: Path) -> dict[Place, dict[str, Score]]:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from ..judge.verdict import Verdict
 
 #: Lines that may be lost to a power failure; to a kill none is.
 SYNC = 50
+KEY = re.compile(rb"[0-9a-f]{64}")
 _TEXTS = ("notebook", "feedback")
 
 
@@ -38,7 +40,9 @@ class Journal:
         except BlockingIOError:
             raise JournalError(f"{path}: another run is grading this class; wait for its end") from None
         except OSError as error:
-            raise JournalError(f"{path}: {error.strerror}") from None
+            raise JournalError(
+                f"{path}: {error.strerror}: mend that, then run the same command again"
+            ) from None
         self.places: dict[str, tuple[int, int]] = {}
         self.end = 0
         self.unsynced = 0
@@ -49,9 +53,10 @@ class Journal:
         with self.path.open("rb") as lines:
             for line in lines:
                 key, _, rest = line.partition(b" ")
-                if not line.endswith(b"\n") or len(key) != 64 or not rest:
+                if not line.endswith(b"\n"):
                     break
-                self.places[key.decode()] = (self.end, len(line))
+                if KEY.fullmatch(key) and rest:  # else it is damaged: its submission is judged again
+                    self.places[key.decode()] = (self.end, len(line))
                 self.end += len(line)
         os.ftruncate(self.file, self.end)
 
@@ -61,10 +66,13 @@ class Journal:
         if place is None:
             return None
         line = os.pread(self.file, place[1], place[0])
-        found = json.loads(line.partition(b" ")[2])
-        for name in _TEXTS:
-            found[name] = zlib.decompress(base64.b85decode(found[name])).decode()
-        return Verdict.from_dict(found)
+        try:
+            found = json.loads(line.partition(b" ")[2])
+            for name in _TEXTS:
+                found[name] = zlib.decompress(base64.b85decode(found[name])).decode()
+            return Verdict.from_dict(found)
+        except (ValueError, LookupError, TypeError, zlib.error):  # damaged on the disk: it is judged again
+            return None
 
     def append(self, submission: Submission, release: Release, options: str, verdict: Verdict) -> None:
         """Write a verdict. JournalError when the disk is full; what was written before stays whole."""

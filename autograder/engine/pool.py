@@ -1,5 +1,6 @@
 """Several workers: every submission ends in a verdict, whatever becomes of them."""
 
+import contextlib
 import json
 import os
 import socket
@@ -23,6 +24,9 @@ AHEAD = 2
 LATE, COMING_UP = 30, 90
 #: How often a submission is tried that takes its worker down: the first time it may have been something else.
 TRIES = 2
+#: How many workers may end in one run before they have begun.
+STILLBORN = 3
+DOWN = "it took the grading process down"
 
 
 class Options(NamedTuple):
@@ -125,7 +129,8 @@ class _Worker:
                 stdin=subprocess.DEVNULL,
             )
         self.connection: Any = Connection(ours.detach())
-        self.connection.send_bytes(settings)
+        with contextlib.suppress(OSError):  # it is gone; its end is seen where messages are read
+            self.connection.send_bytes(settings)
         self.given = deque[Submission]()
         self.is_ready = False
         self.deadline = time.monotonic() + COMING_UP
@@ -155,6 +160,7 @@ class _Pool:
         self.count = min(options.workers or os.cpu_count() or 1, len(submissions))
         self.workers: list[_Worker] = []
         self.tries: dict[tuple[str, str, str], int] = {}
+        self.stillborn = 0
 
     def run(self) -> Iterator[Verdict]:
         """Yield a verdict for each submission."""
@@ -182,9 +188,11 @@ class _Pool:
             try:
                 message = json.loads(worker.connection.recv_bytes())
             except (EOFError, OSError):
-                yield from self._replaced(worker, "it took the grading process down")
+                yield from self._replaced(worker, DOWN)
             else:
-                if worker.is_ready:
+                if "error" in message:
+                    yield from self._replaced(worker, str(message["error"]))
+                elif worker.is_ready:
                     worker.given.popleft()
                     worker.deadline = time.monotonic() + self.seconds
                     yield Verdict.from_dict(message)
@@ -197,22 +205,24 @@ class _Pool:
                 yield from self._replaced(worker, f"it had no end after {self.seconds:g} s")
 
     def _came_up(self, worker: _Worker, message: dict[str, Any]) -> None:
-        if "error" in message:
-            raise EngineError(str(message["error"]))
         require([Layer(*layer) for layer in message["layers"]], trusted=self.options.trusted)
         worker.is_ready = True
 
     def _replaced(self, worker: _Worker, reason: str) -> Iterator[Verdict]:
         """A worker is gone: a new one takes its place; what it was at is tried once more, then failed."""
         worker.end()
-        if not worker.is_ready and not worker.given:
-            raise EngineError("a worker ended before it had begun; see its messages above")
-        first, *rest = worker.given
-        self.waiting.extendleft(reversed(rest))
-        key = (first.student, first.exercise, first.digest)
-        self.tries[key] = self.tries.get(key, 0) + 1
-        if self.tries[key] < TRIES:
-            self.waiting.appendleft(first)
-        else:
-            yield Verdict(first.student, first.exercise, "failed", reason, digest=first.digest)
+        if worker.given:
+            first, *rest = worker.given
+            self.waiting.extendleft(reversed(rest))
+            key = (first.student, first.exercise, first.digest)
+            self.tries[key] = self.tries.get(key, 0) + 1
+            if self.tries[key] < TRIES:
+                self.waiting.appendleft(first)
+            else:
+                yield Verdict(first.student, first.exercise, "failed", reason, digest=first.digest)
+        elif not worker.is_ready:
+            self.stillborn += 1
+            if self.stillborn >= STILLBORN:
+                why = "see their messages above" if reason == DOWN else reason
+                raise EngineError(f"{self.stillborn} workers ended before they had begun: {why}")
         self.workers[self.workers.index(worker)] = _Worker(self.settings, self.options.library)

@@ -35,8 +35,8 @@ _SIGNALS = {
     signal.SIGFPE: "it crashed (floating point exception)",
     signal.SIGILL: "it crashed (illegal instruction)",
 }
-#: On Linux the kernel kills what would outlive its parent.
-_PDEATHSIG = 1
+#: How a process ended that another program killed, or the kernel for want of memory.
+KILLED = "it was killed from outside"
 
 
 class Settings(NamedTuple):
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
 
 
 class SandboxError(Exception):
-    """The zygote did not come up; the message says why."""
+    """The zygote did not come up, or is gone; the message says why."""
 
 
 class Sandbox:
@@ -82,7 +82,11 @@ class Sandbox:
                 stderr=self.log,
             )
         self.lines = b""
-        self.layers: list[tuple[str, bool, str]] = [(n, t, w) for n, t, w in self._reply(60)["layers"]]
+        try:
+            self.layers: list[tuple[str, bool, str]] = [(n, t, w) for n, t, w in self._reply(60)["layers"]]
+        except SandboxError:
+            self.__exit__()
+            raise
 
     @contextlib.contextmanager
     def process(self) -> Iterator[Process]:
@@ -90,14 +94,13 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                socket.send_fds(self.control, [json.dumps({"do": "fork"}).encode()], [theirs.fileno()])
-                pid: int = self._reply(30)["pid"]
+                pid: int = self._asked({"do": "fork"}, theirs)["pid"]
             ended: list[tuple[str, int]] = []
 
             def end() -> tuple[str, int]:
                 if not ended:
-                    self.control.sendall(json.dumps({"do": "end", "pid": pid}).encode())
-                    ended.append(_how(*self._reply(30)["status"]))
+                    found = self._asked({"do": "end", "pid": pid, "gone": _is_closed(ours)})
+                    ended.append((_how(found["status"], had_ended=found["had_ended"]), found["peak"]))
                 return ended[0]
 
             def interrupt() -> None:
@@ -108,6 +111,15 @@ class Sandbox:
                 yield Process(wire.Channel(ours), interrupt, end)
             finally:
                 end()
+
+    def _asked(self, request: dict[str, Any], connection: socket.socket | None = None) -> dict[str, Any]:
+        """What the zygote answers to a request, with which it may be given a connection."""
+        try:
+            handed_over = [connection.fileno()] if connection else []
+            socket.send_fds(self.control, [json.dumps(request).encode()], handed_over)
+        except OSError as error:
+            raise SandboxError(f"the sandbox is gone: {error}") from None
+        return self._reply(30)
 
     def _reply(self, seconds: float) -> dict[str, Any]:
         self.control.settimeout(seconds)
@@ -120,7 +132,7 @@ class Sandbox:
         except OSError as error:
             self.log.seek(0)
             said = self.log.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-            raise SandboxError(f"the sandbox did not come up: {error} {''.join(said)}") from None
+            raise SandboxError(f"the sandbox does not answer: {error} {''.join(said)}".strip()) from None
         line, self.lines = self.lines.split(b"\n", 1)
         found: dict[str, Any] = json.loads(line)
         return found
@@ -130,18 +142,32 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.control.close()
-        self.zygote.kill()
-        self.zygote.wait()
+        try:  # it ends by itself and removes the folder, though this process be killed meanwhile
+            self.zygote.wait(5)
+        except subprocess.TimeoutExpired:
+            self.zygote.kill()
+            self.zygote.wait()
         self.log.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _how(status: int, peak: int) -> tuple[str, int]:
+def _is_closed(connection: socket.socket) -> bool:
+    """Whether the other end of a connection is closed; it is not used any more."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _how(status: int, *, had_ended: bool) -> str:
     """How a child had ended before it was killed: "" when it had not."""
     if status == -signal.SIGKILL:
-        return "", peak
+        return KILLED if had_ended else ""
     if status == -signal.SIGXCPU:
-        return "it used up its CPU time", peak
+        return "it used up its CPU time"
     if status < 0:
-        return _SIGNALS.get(signal.Signals(-status), f"it was ended by {signal.Signals(-status).name}"), peak
-    return f"its process ended itself (exit {status})", peak
+        return _SIGNALS.get(signal.Signals(-status), f"it was ended by {signal.Signals(-status).name}")
+    return f"its process ended itself (exit {status})"

@@ -4,6 +4,7 @@ Started as `python -m autograder.engine.worker NUMBER`, the number being an inhe
 sent comes from the pool alone.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -16,7 +17,10 @@ from ..judge.cells import Memory
 from ..judge.exercise import Exercise
 from ..judge.grading import Limits, grade
 from ..judge.release import Submission
-from .sandbox import Sandbox, SandboxError, Settings
+from .sandbox import KILLED, Sandbox, SandboxError, Settings
+
+#: How often a submission is tried whose process or whose worker is killed: it may have been no fault of its.
+TRIES = 2
 
 
 def work(pool: Connection) -> None:
@@ -41,10 +45,11 @@ def work(pool: Connection) -> None:
             except EOFError:
                 return
             os.environ["SVMLIB_SEED"] = release["seeds"].get(exercise, "")
-            submission = Submission(student, exercise, data)
-            verdict = grade(
-                submission, exercises.get(exercise), memories.get(exercise, Memory()), box.process, limits
-            )
+            submission, memory = Submission(student, exercise, data), memories.get(exercise, Memory())
+            for _ in range(TRIES):
+                verdict = grade(submission, exercises.get(exercise), memory, box.process, limits)
+                if not verdict.reason.startswith(KILLED):
+                    break
             pool.send_bytes(json.dumps(verdict.as_dict()).encode())
 
 
@@ -57,8 +62,9 @@ def main() -> None:
     try:
         work(pool)
     except SandboxError as error:
-        pool.send_bytes(json.dumps({"error": str(error)}).encode())
-    except (BrokenPipeError, EOFError):
+        with contextlib.suppress(OSError):
+            pool.send_bytes(json.dumps({"error": str(error)}).encode())
+    except (ConnectionError, EOFError):
         pass
 
 

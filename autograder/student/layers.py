@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import resource
+import shutil
 import signal
 import struct
 import sys
@@ -114,6 +115,13 @@ class Plan:
         if self.writable:
             self._libc.umount2(str(self.work).encode(), 2)
             self._mount(self.work, FOLDER)
+
+    def remove_folder(self) -> None:
+        """Leave nothing in the system's folder for temporary files."""
+        if self.writable:
+            for place in (self.work, self.folder):
+                self._libc.umount2(str(place).encode(), 2)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def apply(self) -> None:
         """Put the layers on this process, for good. OSError when one that was promised does not take."""
@@ -240,7 +248,9 @@ class Plan:
         }.items():
             hard = resource.getrlimit(what)[1]
             value = value if hard == resource.RLIM_INFINITY else min(value, hard)  # noqa: PLW2901
-            resource.setrlimit(what, (value, value))
+            # At the hard limit of CPU time the kernel kills without a word; at the soft one it says why.
+            last = value + 1 if what == resource.RLIMIT_CPU and value != hard else value
+            resource.setrlimit(what, (value, last))
 
     def _drop_capabilities(self) -> None:
         for capability in range(64):

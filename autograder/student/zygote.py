@@ -5,10 +5,12 @@ requests, each a JSON line: "fork", with the child's own connection beside it, "
 test, seed or answer ever reaches this process, so none can be inherited.
 """
 
+import contextlib
 import importlib
 import importlib.abc
 import json
 import os
+import select
 import signal
 import socket
 import sys
@@ -110,6 +112,13 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
         seconds=settings["seconds"],
         allow_answers=settings["allow_answers"],
     )
+    try:
+        _serve(control, settings, plan)
+    finally:
+        plan.remove_folder()  # a worker that was killed cannot
+
+
+def _serve(control: socket.socket, settings: dict[str, Any], plan: layers.Plan) -> None:
     if not settings["allow_answers"]:
         sys.meta_path.insert(0, NoAnswers())
     from .. import given, kernel
@@ -130,17 +139,17 @@ def serve(control: socket.socket, settings: dict[str, Any]) -> None:
     with socket.socket(fileno=os.dup(control.fileno())) as listening:
         while request := _next(listening):
             if request["do"] == "end":
-                control.sendall(_line({"status": _end(request["pid"])}))
+                control.sendall(_line(_end(request["pid"], is_gone=request["gone"])))
                 continue
             plan.fresh_folder()
-            pid = os.fork()
+            me, pid = os.getpid(), os.fork()
             if not pid:
-                _child(request["socket"], plan, lambda channel: session.main(channel, warm))
+                _child(me, request["socket"], plan, lambda channel: session.main(channel, warm))
             os.close(request["socket"])
             control.sendall(_line({"pid": pid}))
 
 
-def _child(connection: int, plan: layers.Plan, main: Any) -> None:
+def _child(parent: int, connection: int, plan: layers.Plan, main: Any) -> None:
     """Be the student's process: give up everything but the connection, then serve."""
     status = 1
     try:
@@ -148,6 +157,8 @@ def _child(connection: int, plan: layers.Plan, main: Any) -> None:
         for number in (0, 1, 2):
             os.dup2(nothing, number)
         plan.apply()
+        if os.getppid() != parent:  # it was killed before the kernel was told to end this one with it
+            return
         os.closerange(3, connection)
         os.closerange(connection + 1, 256)
         main(wire.Channel(socket.socket(fileno=connection)))
@@ -156,15 +167,33 @@ def _child(connection: int, plan: layers.Plan, main: Any) -> None:
         os._exit(status)
 
 
-def _end(pid: int) -> list[int]:
-    """Kill a child, all that it started, and wait: what became of it, and its peak of memory in kB."""
+def _end(pid: int, *, is_gone: bool) -> dict[str, Any]:
+    """Kill a child and all that it started, and wait: its status, whether it had ended before, its peak (kB).
+
+    One whose connection is closed is about to end, and gets a second to do so.
+    """
+    had_ended = _has_ended(pid, 1.0 if is_gone else 0.0)
     for kill in (os.killpg, os.kill):
         try:
             kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
     _, status, usage = os.wait4(pid, 0)
-    return [os.waitstatus_to_exitcode(status), usage.ru_maxrss]
+    return {"status": os.waitstatus_to_exitcode(status), "had_ended": had_ended, "peak": usage.ru_maxrss}
+
+
+def _has_ended(pid: int, seconds: float) -> bool:
+    """Whether a child has ended by itself; False where the system does not tell."""
+    if sys.platform != "linux":
+        return False
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        return bool(select.select([handle], [], [], seconds)[0])
+    finally:
+        os.close(handle)
 
 
 def _line(message: Any) -> bytes:
@@ -187,7 +216,9 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     control = socket.socket(fileno=settings["control"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the worker's to handle
-    serve(control, settings)
+    with contextlib.suppress(BrokenPipeError):  # the worker is gone
+        serve(control, settings)
+    os._exit(0)
 
 
 if __name__ == "__main__":
