@@ -59,10 +59,12 @@ def grade(
     is_sample = handed_in is None and (is_new or bool(release.facts(folder)["sample"]))
     _prepare(folder, scripts, is_sample=is_sample)
     if is_sample:
-        shutil.rmtree(folder / "received", ignore_errors=True)
+        for name in ("received", "submitted"):
+            shutil.rmtree(folder / name, ignore_errors=True)
         _hand_in_samples(folder, scripts, samples)
     elif handed_in is not None:
         list(collect.collect(folder, handed_in))
+    collect.fetched(folder)
     try:
         _Run(folder, options or engine.Options(), accept, by).run()
     except (engine.EngineError, engine.JournalError) as error:
@@ -138,7 +140,6 @@ class _Run:
 
     def run(self) -> None:
         """Grade what is to be graded, enter it, and ask about the marks that would move."""
-        shutil.rmtree(self.folder / "submitted", ignore_errors=True)  # an older version's
         with engine.Journal(_journal(self.folder)) as journal:
             waiting: list[Verdict] = []
             try:
@@ -183,15 +184,23 @@ class _Run:
                 chunk.append(one)
         if chunk:
             entries.enter(self.folder, [one.entry for one in chunk])
-            engine.folders.write(self.folder, [_to_show(one.verdict) for one in chunk])
+            engine.folders.write(self.folder, [self._counted(one.verdict) for one in chunk])
             outcomes.append(self.folder, [one.outcome for one in chunk])
 
+    def _counted(self, verdict: Verdict) -> engine.folders.Counted:
+        """A verdict with what came in, for nbgrader's folders."""
+        choice = self.choices[verdict.student, verdict.exercise]
+        return engine.folders.Counted(
+            _to_show(verdict), attempts.load(self.folder, choice.attempt), choice.when
+        )
+
     def _is_entered(self, one: Settled) -> bool:
-        """Whether gradebook and folder have what they should: a copy put back may not."""
-        if not one.entry.marks:
-            return True
-        place = self.folder / "autograded" / one.entry.student / one.entry.exercise
-        return (one.entry.student, one.entry.exercise) in self.scores and place.is_dir()
+        """Whether gradebook and folders have what they should: a copy put back may not."""
+        place = one.entry.student, one.entry.exercise
+        is_scored = not one.entry.marks or place in self.scores
+        return is_scored and engine.folders.is_written(
+            self.folder, _to_show(one.verdict), self.choices[place].when
+        )
 
     def _enter_kept_back(self, journal: engine.Journal) -> None:
         """Enter what was kept back, from the journal, a chunk at a time."""

@@ -7,6 +7,7 @@
     source/  release/      the whole notebooks, and what learners were given
     students.csv  deadlines.csv
     received/  unknown/    the submissions as they came in, and the files that nobody could be found for
+    submitted/             of each student the attempt that counts, where nbgrader looks for it
     journal-*  outcomes.jsonl   verdicts as they were given, and what of them is not in the gradebook
     autograded/  feedback/  gradebook.db  grades.csv  report.html
 
@@ -40,7 +41,11 @@ c = get_config()  # noqa: F821
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
 c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc*", "__pycache__", "feedback", ".graded"]
 '''
-SETTINGS: dict[str, dict[str, Any]] = notebooks.SETTINGS | run.SETTINGS
+SETTINGS: dict[str, dict[str, Any]] = (
+    notebooks.SETTINGS
+    | run.SETTINGS
+    | {"Autograde": {"exporter_class": "autograder.engine.refusal.Refusal"}}  # it would run them unprotected
+)
 COURSE = "svmlib"
 LATE = ("none", "zero")  # nbgrader's own methods; another plugin is named in nbgrader_config.py
 

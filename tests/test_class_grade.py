@@ -8,6 +8,8 @@ import subprocess
 
 import nbformat
 import pytest
+from nbgrader.apps.api import NbGraderAPI
+from nbgrader.coursedir import CourseDirectory
 
 import classes
 from autograder import engine, notebooks, release, sample
@@ -50,6 +52,11 @@ def graded(inbox, tmp_path_factory):
 def folder(graded, tmp_path):
     shutil.copytree(graded, tmp_path / "class")
     return tmp_path / "class"
+
+
+def nbgraders(folder):
+    """What formgrader asks."""
+    return NbGraderAPI(CourseDirectory(config=release.config(folder)), config=release.config(folder))
 
 
 def data(inbox, student):
@@ -219,14 +226,39 @@ def test_an_extension_granted_later_makes_a_later_attempt_count(folder, inbox):
 
 
 def test_formgrader_finds_the_notebook_and_its_dates(folder):
-    for row in marks.rows(folder):
+    api = nbgraders(folder)
+    rows = marks.rows(folder)
+    for row in rows:
         place = folder / "autograded" / row.student / EXERCISE
         assert place.is_dir() == bool(row.cells)
     shown = nbformat.read(folder / "autograded" / "s01_right" / EXERCISE / f"{EXERCISE}.ipynb", as_version=4)
     assert any("HIDDEN" in cell.source for cell in shown.cells)
-    with sqlite3.connect(folder / "gradebook.db") as connection:
-        undated = connection.execute("SELECT student_id FROM submitted_assignment WHERE timestamp IS NULL")
-        assert undated.fetchall() == []
+    assert api.get_submitted_students(EXERCISE) == {row.student for row in rows}
+    assert api.get_autograded_students(EXERCISE) == {row.student for row in rows if row.cells}
+    assert api.get_assignment(EXERCISE)["num_submissions"] == len(rows)
+
+
+def test_nbgrader_s_own_autograde_runs_nothing_and_says_what_grades_here(folder):
+    before = same(folder)
+    result = nbgraders(folder).autograde(EXERCISE, "s01_right")
+    assert not result["success"]
+    assert "python -m autograder grade" in result["log"]
+    assert (folder / "autograded" / "s01_right" / EXERCISE / f"{EXERCISE}.ipynb").is_file()
+    assert same(folder) == before
+
+
+def test_what_formgrader_s_collect_has_fetched_is_graded(folder, inbox):
+    place = folder / "submitted" / "new" / EXERCISE
+    place.mkdir(parents=True)
+    (place / f"{EXERCISE}.ipynb").write_bytes(data(inbox, "s01_right") + b"\n")
+    (place / "timestamp.txt").write_text("2026-12-01 09:30:00.250000 UTC", encoding="utf-8")
+    known = attempts.read(folder)
+    grade(folder, scripts=SCRIPTS)
+    [new] = set(attempts.read(folder)) - set(known)
+    assert (new.student, new.exact) == ("new", True)
+    assert new.when == classes.utc("2026-12-01 09:30").replace(microsecond=250_000)
+    [row] = [row for row in marks.rows(folder) if row.student == "new"]
+    assert (row.cells["test_swap"].score, row.cells["test_words"].score) == (2, 1)
 
 
 # -- a cluster -----------------------------------------------------------------------------------------------

@@ -127,14 +127,27 @@ def collect(
 
     A run that was broken off is repeated: what is here already is `again`.
     """
+    known_better: dict[str, Any] = {"who": {"student": student}} if student else {}
+    known_better |= {"when": when, "exact": True} if when else {}
+    yield from _collect(folder, (one._replace(**known_better) for one in layouts.read(place, kind, times)))
+
+
+def fetched(folder: Path) -> None:
+    """Take what nbgrader's own collect, or formgrader's button, has put into submitted/ since."""
+    place = folder / "submitted"
+    digests = {one.digest for one in attempts.read(folder)}
+    if any(attempts.digest(path.read_bytes()) not in digests for path in place.glob("*/*/*.ipynb")):
+        there = layouts.read(place, "course")
+        list(_collect(folder, (one for one in there if attempts.digest(one.data) not in digests)))
+
+
+def _collect(folder: Path, came_in: Iterable[Found]) -> Iterator[Entry]:
     wanted = known(folder)
     here = {(one.student, one.exercise, one.digest): one for one in attempts.read(folder)}
     owners = {one.digest: one.student for one in here.values()}
     try:
-        for found in layouts.read(place, kind, times):
-            known_better: dict[str, Any] = {"who": {"student": student}} if student else {}
-            known_better |= {"when": when, "exact": True} if when else {}
-            yield _take(folder, found._replace(**known_better), wanted, here, owners)
+        for found in came_in:
+            yield _take(folder, found, wanted, here, owners)
     finally:
         attempts.write(folder, here.values())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import release
 from . import attempts, gradebook, outcomes, roster, tables
 
-FOLDERS = ("received", "autograded", "feedback")
+FOLDERS = ("received", "submitted", "autograded", "feedback")
 DERIVED = ("grades.csv", "report.html", "marks.html", "grading.log")
 
 

@@ -1,6 +1,7 @@
-"""What was handed in, as four programs pack it: nbgrader's exchange, Canvas, Moodle, or a plain folder.
+"""What was handed in, as programs pack it: nbgrader's exchange and course, Canvas, Moodle, or a plain folder.
 
     exchange  STUDENT+EXERCISE+TIME[+random]/…       times are exact
+    course    STUDENT/EXERCISE/… and timestamp.txt, what nbgrader's own collect makes of the exchange
     canvas    name[_LATE]_ID_ID_file.ipynb in a zip  says late or not, and no times
     moodle    Full name_ID_assignsubmission_file_/…  in a zip, or in one name; times in the grading worksheet
     flat      STUDENT/EXERCISE/file, STUDENT/file or STUDENT_file, in a folder or a zip; times of the files
@@ -20,11 +21,12 @@ from typing import NamedTuple
 from ..release import ReleaseError
 from ..submissions import LARGEST
 
-KINDS = ("exchange", "canvas", "moodle", "flat")
+KINDS = ("exchange", "course", "canvas", "moodle", "flat")
 MOST = 200_000  # members of one archive
 CANVAS = re.compile(r"(?P<name>[^_/]+?)(?P<late>_LATE)?_(?P<canvas>\d+)_(?P<piece>\d+)_(?P<file>[^/]+)$")
 MOODLE = re.compile(r"(?P<name>[^/]+?)_(?P<moodle>\d+)_assignsubmission_(?:file|onlinetext)_?/?(?P<file>.*)$")
 EXCHANGE = re.compile(r"(?P<student>.+?)\+(?P<exercise>[^+]+)\+(?P<time>[^+]+)(?:\+[^+]+)?$")
+NBGRADERS = ("timestamp.txt", "submission_secret.txt", "")  # files of its own, and the folder itself
 HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
 
 
@@ -113,13 +115,14 @@ def _open(data: bytes) -> zipfile.ZipFile | None:
 
 
 def kind_of(place: Path) -> str:
-    """Which of the four a folder or archive is, from the names in it."""
+    """Which of these a folder or archive is, from the names in it."""
     if (place / "inbound").is_dir():
         return "exchange"
     names = [member.path for member in members(place)]
     exchange = [name for name in names if EXCHANGE.match(name.split("/")[0])]
     for kind, known in (
         ("exchange", exchange),
+        ("course", [name for name in names if (place / name).with_name("timestamp.txt").is_file()]),
         ("moodle", [name for name in names if MOODLE.match(name)]),
         ("canvas", [name for name in names if CANVAS.match(name.split("/")[0])]),
     ):
@@ -138,7 +141,14 @@ def read(place: Path, kind: str = "", times: dict[str, datetime] | None = None) 
     kind = kind or kind_of(place)
     if kind == "exchange" and (place / "inbound").is_dir():
         place = place / "inbound"
-    reader = {"exchange": _exchange, "canvas": _canvas, "moodle": _moodle, "flat": _flat}[kind]
+    readers: dict[str, Callable[[Member], Found | None]] = {
+        "exchange": _exchange,
+        "course": partial(_course, place),
+        "canvas": _canvas,
+        "moodle": _moodle,
+        "flat": _flat,
+    }
+    reader = readers[kind]
     for member in members(place):
         found = reader(member)
         if found is None:
@@ -151,19 +161,36 @@ def read(place: Path, kind: str = "", times: dict[str, datetime] | None = None) 
 def _exchange(member: Member) -> Found | None:
     """A file of the exchange, but for nbgrader's own two; the time is in the folder's name."""
     top, _, rest = member.path.partition("/")
-    if rest in ("timestamp.txt", "submission_secret.txt", ""):
+    if rest in NBGRADERS:
         return None
     parts = EXCHANGE.match(top)
     if not parts:
         return Found("", {}, member.path, member.when, False, False, member.read())
     try:
-        when = datetime.strptime(parts["time"].removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S.%f").replace(
-            tzinfo=UTC
-        )
+        when = _utc(parts["time"])
     except ValueError:
         when = member.when
     who = {"student": parts["student"]}
     return Found("", who, rest, when, True, False, member.read(), parts["exercise"])
+
+
+def _course(place: Path, member: Member) -> Found | None:
+    """A file that nbgrader has collected; where it wrote no time, nobody knows it exactly."""
+    student, _, rest = member.path.partition("/")
+    exercise, _, file = rest.partition("/")
+    if file in NBGRADERS:
+        return None
+    try:
+        said = (place / student / exercise / "timestamp.txt").read_text(encoding="utf-8")
+        when, exact = _utc(said), True
+    except (OSError, ValueError):
+        when, exact = member.when, False
+    return Found("", {"student": student}, file or rest, when, exact, False, member.read(), exercise)
+
+
+def _utc(text: str) -> datetime:
+    """A time as nbgrader writes it."""
+    return datetime.strptime(text.strip().removesuffix(" UTC"), "%Y-%m-%d %H:%M:%S.%f").replace(tzinfo=UTC)
 
 
 def _canvas(member: Member) -> Found:
