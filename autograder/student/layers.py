@@ -1,10 +1,10 @@
 """What the kernel is asked to forbid a submission's process: each layer says whether it took, or why not.
 
-    namespaces   no network, no shared memory or host name of others; writing goes to a small memory of its
-    own limits       memory, CPU time, file size, open files, core dumps landlock     no file but Python's
-    own, read only, and the folder in memory; no TCP; no signal to others seccomp      no new process, no
-    socket, no tracing, no mount: system calls by name, all others refused privileges   no capabilities, and
-    none to be gained
+    namespaces   no network, nothing shared with others; writing goes to a small memory of its own
+    limits       memory, CPU time, file size, open files, core dumps
+    landlock     no file but Python's own, read only, and the folder in memory; no TCP; no signal to others
+    seccomp      no new process, no socket, no tracing, no mount: system calls by name, all others refused
+    privileges   no capabilities, and none to be gained
 
 No root and no Docker is needed on Linux. Landlock is spoken to by ctypes: the one package for it is a
 pre-release. seccomp's filter is written by libseccomp through pyseccomp, which know the calls by name.
