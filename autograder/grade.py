@@ -233,6 +233,7 @@ class _Run:
             round(verdict.seconds, 3),
             verdict.instructions,
             bills.said(verdict.notebook),
+            verdict.layers,
         )
         return Settled(verdict, entry, outcome)
 

@@ -238,6 +238,14 @@ def test_formgrader_finds_the_notebook_and_its_dates(folder):
     assert api.get_assignment(EXERCISE)["num_submissions"] == len(rows)
 
 
+def test_which_layers_took_is_kept_with_each_submission_and_said(folder, capsys):
+    said = outcomes.read(folder).values()
+    taken = tuple(layer.name for layer in engine.layers() if layer.taken)
+    assert {one.layers for one in said} == {taken}
+    assert main(["grade", str(folder)]) == 3
+    assert f"{len(said)} submissions ran behind {', '.join(taken)}." in capsys.readouterr().out
+
+
 def test_nbgrader_s_own_autograde_runs_nothing_and_says_what_grades_here(folder):
     before = same(folder)
     result = nbgraders(folder).autograde(EXERCISE, "s01_right")

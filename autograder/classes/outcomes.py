@@ -31,6 +31,8 @@ class Outcome(NamedTuple):
     instructions: int = 0
     #: Of each kind of exit, the ticks on the bill of the learner's path and on the reference's.
     bills: Mapping[str, tuple[float, float]] = MappingProxyType({})
+    #: What the kernel protected from it.
+    layers: tuple[str, ...] = ()
 
 
 def read(folder: Path) -> dict[tuple[str, str], Outcome]:
@@ -43,7 +45,8 @@ def read(folder: Path) -> dict[tuple[str, str], Outcome]:
     for line in lines:
         try:
             fields = json.loads(line)
-            one = Outcome(**(fields | {"remarks": tuple(fields["remarks"])}))
+            tuples = {"remarks": tuple(fields["remarks"]), "layers": tuple(fields.get("layers", ()))}
+            one = Outcome(**(fields | tuples))
         except (ValueError, TypeError, KeyError):
             continue
         found[one.student, one.exercise] = one

@@ -11,7 +11,10 @@ from .. import notebooks, release, report
 from . import DONE, LOOK, WAITS, json_argument, many, say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..classes.entries import Change
+    from ..classes.outcomes import Outcome
 
 HELP = "grade a class, or your own work"
 EXAMPLES = """\
@@ -69,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if options.me:
         return grade_me(options)
     from .. import engine
+    from ..classes import outcomes
     from ..grade import always, grade
 
     if options.submissions and not options.submissions.is_dir():
@@ -102,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
         print(report.as_json(rows))
     else:
         _show(rows, counts, folder)
+        print(protection(outcomes.read(folder).values()))
         print(f"{many(len(rows), 'mark')} after {time.monotonic() - began:.0f} s: {path}")
         print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
     if asked.refused:
@@ -120,6 +125,20 @@ def _show(rows: list[report.Row], counts: Counter[str], folder: Path) -> None:
             print(f"{row.student} {row.exercise}: {row}")
         print(f"All of them: python -m autograder marks {folder}")
     print(", ".join(f"{counts[one]:,} {one}" for one in report.STATUSES if counts[one]))
+
+
+def protection(said: "Iterable[Outcome]") -> str:
+    """What protected from the submissions, by how many: a stock kernel has no layer, a cluster may differ."""
+    counts = Counter(one.layers for one in said)
+    if not counts:
+        return "No submission was run."
+    if set(counts) == {()}:
+        return "They ran in stock kernels: nothing protected from them."
+    return "\n".join(
+        f"{many(count, 'submission')} ran behind {', '.join(layers)}."
+        for layers, count in counts.most_common()
+        if layers
+    )
 
 
 class _Question:

@@ -38,6 +38,7 @@ def work(pool: Connection) -> None:
     )
     with Sandbox(wanted) as box:
         pool.send_bytes(json.dumps({"layers": box.layers}).encode())
+        layers = tuple(name for name, taken, _ in box.layers if taken)
         while True:
             try:
                 student, exercise = json.loads(pool.recv_bytes())
@@ -50,7 +51,7 @@ def work(pool: Connection) -> None:
                 verdict = grade(submission, exercises.get(exercise), memory, box.process, limits)
                 if not verdict.reason.startswith(KILLED):
                     break
-            pool.send_bytes(json.dumps(verdict.as_dict()).encode())
+            pool.send_bytes(json.dumps(verdict._replace(layers=layers).as_dict()).encode())
 
 
 def main() -> None:

@@ -38,6 +38,8 @@ class Verdict(NamedTuple):
     instructions: int = 0
     questions: int = 0
     peak: int = 0
+    #: What the kernel protected from it; nothing of what never ran in a sandbox.
+    layers: tuple[str, ...] = ()
     #: The notebook as it ran, for the grader's eyes; and the one for the student's, without hidden code.
     notebook: str = ""
     feedback: str = ""
@@ -50,4 +52,5 @@ class Verdict(NamedTuple):
     def from_dict(cls, found: dict[str, Any]) -> Self:
         """Read what `as_dict` wrote."""
         marks = {name: Mark(**mark) for name, mark in found["marks"].items()}
-        return cls(**found | {"marks": marks, "remarks": tuple(found["remarks"])})
+        tuples = {name: tuple(found.get(name, ())) for name in ("remarks", "layers")}
+        return cls(**found | tuples | {"marks": marks})
