@@ -25,11 +25,14 @@ examples:
   python -m svmlib calibrate mine.csv what your own AMD machine takes, as a price list
   python -m svmlib fuzz --engine qemu random programs on the model and on QEMU
   python -m svmlib compare --help     what a command can do
+
+exit status: 0, it did its work; 1, it found a difference, a bug or a path that breaks; 2, it could not do
+what was asked, and says why.
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; 0 when it did its work, 1 with one line on stderr when it could not."""
+    """Run a command: 0 when it did its work, 1 when it found something wrong, 2 when it could not."""
     parser = argparse.ArgumentParser(
         prog="python -m svmlib",
         description="A model of AMD SVM's host state across #VMEXIT.",
@@ -51,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
     except (MixError, PriceError, ModuleNotFoundError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     except BrokenPipeError:  # the reader has seen enough: `| head`; what is left goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -17,6 +17,7 @@ from .explorer import LIMIT, Bounds, Exploration, explore
 from .kvm import Host, PathError
 from .kvm.hosts import HOSTS, name_of
 from .kvm.machine import functions_of
+from .paths import DESIGNS
 
 #: Hosts that differ in all that changes a rule for a path on 64-bit Linux: FSGSBASE in use, and
 #: NullSelectorClearsBase.
@@ -36,9 +37,8 @@ def find(name: str) -> Any:
         try:
             found = importlib.import_module(f"svmlib.paths.{module}")
         except ModuleNotFoundError:
-            known = sorted(file.stem for file in (Path(__file__).parent / "paths").glob("[a-z]*.py"))
             raise ValueError(
-                f"no design {module!r}; there are {', '.join(known)}, and file.py:NAME"
+                f"no design {module!r}; there are {', '.join(DESIGNS)}, and file.py:NAME"
             ) from None
     for part in attribute.split(".") if attribute else ():
         if not hasattr(found, part):

@@ -79,6 +79,7 @@ def _explorations(design: str, kind: Host) -> Iterator[Exploration]:
 def _brief(symptom: str) -> str:
     """Return a symptom without the numbers that belong to one seed or one step."""
     text = re.sub(r"0x[0-9a-f]+", "…", re.sub(r"after step \d+", "after a step", symptom))
+    text = re.sub(r"; svmlib\S+ lists those there are", "", text)  # a hint for whoever writes a path
     return text if len(text) <= 160 else f"{text[:159]}…"
 
 

@@ -264,6 +264,9 @@ def _main(arguments: argparse.Namespace) -> int:
             costs = prices(arguments.prices)
             found = answer(arguments.file, arguments.share, costs, arguments.exits, terms, progress)
     except OSError as error:
-        raise RecordingError(f"{error.filename}: {error.strerror}") from None
+        raise RecordingError(
+            f"{error.filename}: {error.strerror}; name a file with what `trace-cmd report` or "
+            "`perf kvm stat report` printed"
+        ) from None
     print(json.dumps(as_json(found), ensure_ascii=False, indent=2) if arguments.json else found)
     return 0 if all(one.violation is None for one in found.paths) else 1

@@ -175,7 +175,7 @@ class TestTheImage:
         assert "# A hypervisor or an emulator is below: these are no prices of a processor." in counted
         report, target = tmp_path / "REPORT.TXT", tmp_path / "all.csv"
         report.write_text(counted, encoding="utf-8")
-        assert main(["calibrate", "--read", str(report), str(target)]) == 1
+        assert main(["calibrate", "--read", str(report), str(target)]) == 2
         said = capsys.readouterr()
         assert "✗ Not prices: QEMU's TCG emulated the processor" in said.out
         assert re.fullmatch(r"no price list: QEMU's TCG .*\n", said.err)
@@ -392,11 +392,11 @@ def test_other_processors_and_systems_are_refused_politely(monkeypatch, tmp_path
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     status, said = calibrate(capsys=capsys)
-    assert (status, said.count("\n")) == (1, 1)
+    assert (status, said.count("\n")) == (2, 1)
     assert said.startswith("calibrate prices AMD processors, and this one is GenuineIntel's; --image makes")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     status, said = calibrate(capsys=capsys)
-    assert status == 1
+    assert status == 2
     assert "this is Linux on arm64" in said
 
 
@@ -411,7 +411,7 @@ def test_a_missing_tool_is_named_with_its_package(program, words, monkeypatch, t
     )
     monkeypatch.chdir(tmp_path)
     status, said = calibrate(*words, capsys=capsys)
-    assert status == 1
+    assert status == 2
     assert re.fullmatch(rf"no {program} on PATH: install it \(on Debian: apt install .*\)\n", said)
     assert list(tmp_path.iterdir()) == []
 
@@ -433,18 +433,18 @@ def test_a_program_that_hangs_or_dies_is_told(monkeypatch, tmp_path):
 
 def test_files_that_cannot_be_are_told(tmp_path, capsys):
     status, said = calibrate("--read", tmp_path / "no.txt", capsys=capsys)
-    assert (status, said) == (1, f"{tmp_path}/no.txt: No such file or directory\n")
+    assert (status, said) == (2, f"{tmp_path}/no.txt: No such file or directory\n")
     report = tmp_path / "REPORT.TXT"
     report.write_text(REPORT, encoding="ascii")
     status, said = calibrate("--read", report, tmp_path / "list.txt", capsys=capsys)
-    assert status == 1
+    assert status == 2
     assert "ends in .csv" in said
     report.write_text("hello", encoding="ascii")
     status, said = calibrate("--read", report, capsys=capsys)
-    assert (status, said.count("\n")) == (1, 1)
+    assert (status, said.count("\n")) == (2, 1)
     assert said.startswith(f"{report}: no report")
     status, said = calibrate("--image", tmp_path / "x.img", tmp_path / "x.csv", capsys=capsys)
-    assert status == 1
+    assert status == 2
     assert "measures nothing here" in said
 
 
@@ -457,7 +457,7 @@ def test_a_list_that_the_commands_would_not_take_is_not_left_behind(monkeypatch,
 
     monkeypatch.setattr(cli, "read_file", refuse)
     status, said = calibrate("--read", report, file, capsys=capsys)
-    assert (status, said) == (1, f"{file}, line 3: wrong\n")
+    assert (status, said) == (2, f"{file}, line 3: wrong\n")
     assert not file.exists()
 
 

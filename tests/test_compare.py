@@ -124,7 +124,7 @@ def test_no_command_prints_help_with_examples(capsys):
 
 
 def test_an_unknown_price_list_is_one_line_that_names_the_known_ones(capsys):
-    assert command_line.main(["compare", "--prices", "zen9"]) == 1
+    assert command_line.main(["compare", "--prices", "zen9"]) == 2
     assert capsys.readouterr().err.startswith("no price list 'zen9'; there is k8, family-15h, zen1, ")
 
 
@@ -137,6 +137,6 @@ def test_without_tabulate_it_says_so_and_what_to_do(capsys, monkeypatch):
         return bare(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without_tabulate)
-    assert command_line.main(["compare"]) == 1
+    assert command_line.main(["compare"]) == 2
     assert "needs the package tabulate, which is missing; pip install tabulate" in capsys.readouterr().err
     assert command_line.main(["compare", "--json"]) == 0

@@ -417,19 +417,19 @@ class TestCommand:
     def test_a_mistake_is_one_line_with_its_place(self, tmp_path, capsys):
         file = tmp_path / "program"
         file.write_text('("vmlod", HOST),', encoding="utf-8")
-        assert command(file) == 1
+        assert command(file) == 2
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith(f"{file}: line 1: no operation 'vmlod'")
         assert said.err.count("\n") == 1
 
     def test_a_file_that_cannot_be_read_says_why(self, tmp_path, capsys):
-        assert command(tmp_path / "none") == 1
+        assert command(tmp_path / "none") == 2
         assert "no such file; python -m svmlib emulate --example" in capsys.readouterr().err
-        assert command(tmp_path) == 1
+        assert command(tmp_path) == 2
         assert "directory" in capsys.readouterr().err
         (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
-        assert command(tmp_path / "binary") == 1
+        assert command(tmp_path / "binary") == 2
         assert "no text in UTF-8" in capsys.readouterr().err
 
     def test_without_a_program_it_says_what_to_type(self, capsys):

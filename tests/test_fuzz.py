@@ -235,10 +235,28 @@ class TestFuzz:
         assert "'vmload'" in program
         assert ": KernelGSBase: model " in shown
 
+    def test_a_machine_reads_the_counts_and_the_shortest_programs(self, monkeypatch, capsys):
+        model = profile("qemu72")
+        wrong = model._replace(functions=dict(model.functions) | {"vmload": lambda *_arguments: None})
+        monkeypatch.setitem(fuzz.ENGINES, "qemu", pretended(wrong))
+        assert fuzz.main(["--engine", "qemu", "--sequences", "60", "--seed", "4", "--json"]) == 1
+        (report,) = json.loads(capsys.readouterr().out)
+        assert (report["engine"], report["sequences"]) == ("qemu", 60)
+        assert report["findings"] >= len(report["shortest"]) > 0
+        assert "'vmload'" in report["shortest"][0]["program"]
+        assert ": model " in report["shortest"][0]["differences"][0]
+
+    @pytest.mark.parametrize("option", ["--sequences", "--length"])
+    def test_to_compare_nothing_is_refused(self, option, capsys):
+        with pytest.raises(SystemExit) as ended:
+            fuzz.main(["--engine", "qemu", option, "0"])
+        assert ended.value.code == 2
+        assert "0 compares nothing: write 1 or more" in capsys.readouterr().err
+
     def test_a_missing_emulator_is_one_line(self, monkeypatch, capsys, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
         bochs.version.cache_clear()
-        assert fuzz.main(["--engine", "bochs"]) == 1
+        assert fuzz.main(["--engine", "bochs"]) == 2
         assert capsys.readouterr().err.startswith("no bochs on PATH: install it")
 
     def test_another_version_is_named(self, monkeypatch, tmp_path):

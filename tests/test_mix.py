@@ -111,7 +111,7 @@ def test_the_screen_tells_reasons_and_what_became_of_them(replayed):
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(words, told, capsys):
-    assert main(["mix", *words]) == 1
+    assert main(["mix", *words]) == 2
     said = capsys.readouterr()
     assert told in said.err
     assert (said.out, said.err.count("\n")) == ("", 1)
@@ -130,7 +130,7 @@ def test_a_recording_is_a_host_that_costs_decides_for(capsys):
 
 
 def test_a_table_is_one_with_the_share_that_is_given(capsys):
-    assert main(["costs", "--mix", TABLE]) == 1
+    assert main(["costs", "--mix", TABLE]) == 2
     assert "give f yourself" in capsys.readouterr().err
     assert main(["costs", "--mix", TABLE, "--share", "0.17", "--draws", "200", "--json"]) == 0
     (host,) = json.loads(capsys.readouterr().out)["mixes"]

@@ -264,7 +264,7 @@ def _main(arguments: argparse.Namespace) -> int:
         program = notation.program(_text(arguments.program))
     except (ProgramError, OSError, UnicodeDecodeError) as error:
         print(f"{arguments.program}: {_why(error)}", file=sys.stderr)
-        return 1
+        return 2
     found = emulate(program, arguments.profile)
     if arguments.json:
         print(json.dumps(as_json(found), ensure_ascii=False, indent=2))

@@ -2,17 +2,18 @@
 
     python -m svmlib fuzz --engine qemu --sequences 3000 --length 30 --seed 1
 
-Exit status 0 says that there was no difference, 1 that there was one, or that an emulator could not be used.
+Exit status 0 says that there was no difference, 1 that there was one, 2 that an emulator could not be used.
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ..faults import AddressError
 from . import bochs, qemu
@@ -142,11 +143,16 @@ def _is_switch(operation: Operation) -> bool:
 
 def show(finding: Finding, engine: str) -> str:
     """A finding as text: the program, and what differs."""
-    lines = [f"model and {engine} differ:", text(finding.program, "    ")]
-    for step, what, left, right in finding.differences[:8]:
-        where = "at the end" if step is None else f"operation {step}"
-        lines.append(f"  {where}: {what}: model {left}, {engine} {right}")
-    return "\n".join(lines)
+    lines = [f"  {line}" for line in _lines(finding, engine)]
+    return "\n".join([f"model and {engine} differ:", text(finding.program, "    "), *lines])
+
+
+def _lines(finding: Finding, engine: str) -> list[str]:
+    """The first differences in words."""
+    return [
+        f"{'at the end' if step is None else f'operation {step}'}: {what}: model {left}, {engine} {right}"
+        for step, what, left, right in finding.differences[:8]
+    ]
 
 
 def command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -161,8 +167,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fuzz` to `parser`."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--engine", choices=[*ENGINES, "both"], default="both", help="default: both")
-    parser.add_argument("--sequences", type=int, default=1000, help="how many programs (default: 1000)")
-    parser.add_argument("--length", type=int, default=30, help="operations a program (default: 30)")
+    parser.add_argument("--sequences", type=_some, default=1000, help="how many programs (default: 1000)")
+    parser.add_argument("--length", type=_some, default=30, help="operations a program (default: 30)")
     parser.add_argument("--seed", type=int, default=1, help="of the random programs (default: 1)")
     parser.add_argument("--vmrun", type=float, default=0.05, help="share of world switches (default: 0.05)")
     parser.add_argument(
@@ -171,13 +177,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the first program that differs here, for `emulate FILE`",
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
+def _some(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} compares nothing: write 1 or more")
+    return number
+
+
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command; 1 when there was a difference."""
+    """Carry out the command; 1 when there was a difference, 2 when an emulator could not be run."""
     from tqdm import tqdm
 
+    reports: list[dict[str, Any]] = []
     names = list(ENGINES) if arguments.engine == "both" else [arguments.engine]
     found = 0
     for name in names:
@@ -188,21 +203,41 @@ def run(arguments: argparse.Namespace) -> int:
             with tqdm(total=arguments.sequences, desc=name, unit="program", disable=None) as bar:
                 report = fuzz(engine, generator, arguments.sequences, arguments.length, progress=bar.update)
             shortest = [shrink(engine, finding) for finding in report.findings[:3]]
-            for finding in shortest:
+            for finding in () if arguments.json else shortest:
                 print(show(finding, name))
             if shortest and arguments.keep and not found:
                 arguments.keep.write_text(f"[\n{text(shortest[0].program, '    ')}\n]\n", encoding="utf-8")
-                print(f"the first is in {arguments.keep}: python -m svmlib emulate {arguments.keep}")
+                print(
+                    f"the first is in {arguments.keep}: python -m svmlib emulate {arguments.keep}",
+                    file=sys.stderr,
+                )
         except EmulatorError as error:
             print(error, file=sys.stderr)
-            return 1
-        rate = report.operations / max(report.seconds, 0.001)
-        print(
-            f"{name}: {report.sequences} programs, {report.operations} operations, {report.switches} VMRUNs "
-            f"compared in {report.seconds:.1f} s ({rate:,.0f}/s): {len(report.findings)} differ"
-        )
+            return 2
+        reports.append(as_json(name, report, shortest))
+        if not arguments.json:
+            print(_summary(name, report))
         found += len(report.findings)
+    if arguments.json:
+        print(json.dumps(reports, indent=2))
     return 1 if found else 0
+
+
+def as_json(engine: str, report: Report, shortest: Sequence[Finding]) -> dict[str, Any]:
+    """A run for a machine: the counts, and the first programs that differ, as `emulate` reads them."""
+    return report._asdict() | {
+        "engine": engine,
+        "findings": len(report.findings),
+        "shortest": [{"program": text(one.program), "differences": _lines(one, engine)} for one in shortest],
+    }
+
+
+def _summary(engine: str, report: Report) -> str:
+    rate = report.operations / max(report.seconds, 0.001)
+    return (
+        f"{engine}: {report.sequences} programs, {report.operations} operations, {report.switches} VMRUNs "
+        f"compared in {report.seconds:.1f} s ({rate:,.0f}/s): {len(report.findings)} differ"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -56,7 +56,7 @@ def command(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Carry out the command; 1 with one line where it cannot."""
+    """Carry out the command; 2 with one line where it cannot."""
     try:
         if arguments.image:
             return _make_image(arguments)
@@ -66,12 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
             _write(report, arguments.list)
     except (CalibrationError, PriceError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     except BrokenPipeError:
         raise  # who reads our output has seen enough: no mistake of a file's
     except OSError as error:
-        print(f"{error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+        here = Path(error.filename or ".").parent
+        said = error.strerror if here.is_dir() else f"there is no folder {here}"
+        print(f"{error.filename}: {said}", file=sys.stderr)
+        return 2
     return 0
 
 
