@@ -112,7 +112,7 @@ def test_a_cpu_without_fsgsbase_runs_the_lazy_path_by_wrmsr(capsys):
     ],
 )
 def test_what_does_not_fit_is_one_line_on_stderr(capsys, words, message):
-    text = said(capsys, *words, code=1)
+    text = said(capsys, *words, code=2)
     assert message in text
     assert text.count("\n") == 1
 
@@ -126,7 +126,7 @@ def test_without_numpy_the_command_says_so(capsys, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    assert said(capsys, code=1) == "distributions need numpy, which is missing; pip install numpy\n"
+    assert said(capsys, code=2) == "distributions need numpy, which is missing; pip install numpy\n"
 
 
 def test_the_calibration_is_a_table_with_its_count_and_the_reason_of_what_is_missed(capsys):
