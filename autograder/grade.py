@@ -75,18 +75,22 @@ def grade(
 def _prepare(folder: Path, scripts: list[Path], *, is_sample: bool) -> None:
     """Release a new class; a sample class whose release is out of date is made anew.
 
-    A real class is graded with what was released, whatever the course has become since.
+    A real class is graded with what was released, whatever the course has become since; a release that was
+    broken off goes on.
     """
     if (folder / "class.json").exists():
-        was_sample = release.facts(folder)["sample"]
+        said = release.facts(folder)
+        was_sample = said["sample"]
         if was_sample and not is_sample:
             raise release.ReleaseError(f"{folder} holds the sample class: choose another class folder")
-        missing = {script.stem for script in scripts} - release.facts(folder)["exercises"].keys()
+        missing = {script.stem for script in scripts} - said["exercises"].keys()
         if not was_sample or not (missing or release.differences(folder, scripts)):
+            if left := [one for one in scripts if one.stem in missing.intersection(said.get("wanted", ()))]:
+                release.release(folder, left)
             release.intact(folder)
             return
         _discard(folder)
-    release.new(folder, sample=is_sample)
+    release.new(folder, sample=is_sample, wanted=[script.stem for script in scripts])
     release.release(folder, scripts)
 
 

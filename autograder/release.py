@@ -92,8 +92,12 @@ def new(
     late: str = "none",
     database: str = "",
     sample: bool = False,
+    wanted: Iterable[str] = (),
 ) -> Path:
-    """Make a class folder: its secret, its settings for nbgrader, nothing released yet."""
+    """Make a class folder: its secret, its settings for nbgrader, nothing released yet.
+
+    `wanted` are the exercises that are released next, noted in case that is broken off.
+    """
     folder = open_folder(folder)
     if (folder / "class.json").exists():
         raise ReleaseError(f"{folder} is a class already: choose another folder")
@@ -104,7 +108,8 @@ def new(
         f"c.{name}.{key} = {value!r}\n" for name, keys in settings.items() for key, value in keys.items()
     ]
     write(folder / "nbgrader_config.py", CONFIG + "".join(lines))
-    _write_facts(folder, {"course": course, "zone": zone, "sample": sample, "exercises": {}})
+    said = {"course": course, "zone": zone, "sample": sample, "wanted": list(wanted), "exercises": {}}
+    _write_facts(folder, said)
     return folder
 
 
@@ -290,6 +295,9 @@ def _generate(folder: Path, exercise: str, *, to: str = "release") -> None:
     from nbgrader.coursedir import CourseDirectory
     from nbgrader.utils import capture_log
 
+    from .classes import gradebook
+
+    gradebook.delete_unfinished(folder)
     settings = config(folder)
     course = CourseDirectory(config=settings)
     course.assignment_id = exercise

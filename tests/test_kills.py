@@ -3,6 +3,7 @@ same.
 """
 
 import contextlib
+import json
 import multiprocessing
 import os
 import random
@@ -14,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import deque
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -22,10 +24,14 @@ import pytest
 
 import classes
 import victim
-from autograder import report, sample
+from autograder import engine, release, report, sample
 from autograder.__main__ import COMMANDS
 from autograder.classes import collect, gradebook, marks, outcomes
-from classes import SCRIPTS, TINY
+from autograder.engine import pool
+from autograder.grade import grade as grade_class
+from autograder.judge.release import Release, Submission
+from autograder.judge.verdict import Verdict
+from classes import EXERCISE, SCRIPTS, TINY
 from conftest import missing
 
 pytestmark = [
@@ -280,6 +286,42 @@ def test_a_worker_that_has_nothing_to_do_may_be_killed(folder, undisturbed):
     same(folder, undisturbed)
 
 
+class Stub(pool._Worker):
+    """A worker that is killed when it has answered: the first one that there is."""
+
+    made = 0
+
+    def __init__(self, *_):
+        Stub.made += 1
+        self.is_first = Stub.made == 1
+        self.connection, self.theirs = multiprocessing.Pipe()
+        self.given, self.deadline = deque(), time.monotonic() + BOUND
+        self.is_ready = self.is_gone = False
+        self.theirs.send_bytes(b'{"layers": []}')
+
+    def give(self, submission, seconds):
+        super().give(submission, seconds)
+        self.theirs.send_bytes(json.dumps(verdict(submission).as_dict()).encode())
+        if self.is_first:
+            self.theirs.close()
+
+    def end(self):
+        self.connection.close()
+
+
+def verdict(submission):
+    return Verdict(submission.student, submission.exercise, "graded", digest=submission.digest)
+
+
+def test_what_a_worker_said_before_it_was_killed_counts(monkeypatch):
+    monkeypatch.setattr(pool, "_Worker", Stub)
+    handed_in = [Submission(student, EXERCISE, b"") for student in "abcd"]
+    options = engine.Options(workers=1, trusted=True)
+    found = list(engine.grade(Release({}, {}, {}), handed_in, options))
+    assert sorted(found) == [verdict(one) for one in handed_in]
+    assert Stub.made == 2
+
+
 def test_a_damaged_line_of_the_journal_is_judged_again(judged, undisturbed):
     [journal] = judged.glob("journal-*")
     lines = journal.read_bytes().splitlines(keepends=True)
@@ -390,6 +432,25 @@ def test_a_damaged_gradebook_is_named_and_a_copy_put_back_ends_the_same(graded, 
     path.write_bytes(whole)
     assert grade(graded) == LOOK
     same(graded, undisturbed)
+
+
+def test_a_class_whose_making_was_broken_off_is_made_to_its_end(tmp_path, monkeypatch):
+    folder, inbox = tmp_path / "class", tmp_path / "inbox"
+    [one] = [one for one in sample.read_all(TINY / "sample_class") if one.student == "s01_right"]
+    sample.hand_in(one, inbox, SCRIPTS[0])
+
+    def broken_off(folder, exercise):
+        with closing(sqlite3.connect(folder / "gradebook.db")) as connection:
+            connection.execute("CREATE TABLE assignment (name)")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(release, "_generate", broken_off)
+        grade_class(folder, inbox, scripts=SCRIPTS)
+    [row] = grade_class(folder, inbox, scripts=SCRIPTS)
+    assert str(row) == "3/5 +0.5 bonus, 2 to mark"
+    with closing(sqlite3.connect(folder / "gradebook.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM alembic_version").fetchone() == (1,)
 
 
 def test_a_gradebook_that_was_moved_away_is_made_again(graded, undisturbed):

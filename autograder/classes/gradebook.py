@@ -146,6 +146,17 @@ def known(folder: Path) -> set[str]:
         return set(connection.execute(text("SELECT name FROM assignment")).scalars())
 
 
+def delete_unfinished(folder: Path) -> None:
+    """Delete an SQLite gradebook whose making was broken off: nbgrader writes its version last, and once."""
+    path = folder / "gradebook.db"
+    if not url(folder).startswith("sqlite") or not path.exists() or known(folder):
+        return
+    with connect(url(folder)) as connection:
+        is_whole = sqlalchemy.inspect(connection).has_table("alembic_version")
+    if not is_whole:
+        path.unlink()
+
+
 def read(folder: Path) -> dict[Place, dict[str, Score]]:
     """Every mark of the class, in one query: a list of 10,000 submissions is there in under a second."""
     found: dict[Place, dict[str, Score]] = {}

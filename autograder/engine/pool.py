@@ -132,7 +132,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it is gone; its end is seen where messages are read
             self.connection.send_bytes(settings)
         self.given = deque[Submission]()
-        self.is_ready = False
+        self.is_ready = self.is_gone = False
         self.deadline = time.monotonic() + COMING_UP
 
     def give(self, submission: Submission, seconds: float) -> None:
@@ -168,18 +168,22 @@ class _Pool:
             self.workers = [_Worker(self.settings, self.options.library) for _ in range(self.count)]
             while self.waiting or any(worker.given for worker in self.workers):
                 for worker in self.workers:
-                    while worker.is_ready and self.waiting and len(worker.given) < AHEAD:
+                    while self._takes(worker):
                         self._give(worker)
                 yield from self._received()
         finally:
             for worker in self.workers:
                 worker.end()
 
+    def _takes(self, worker: _Worker) -> bool:
+        can = worker.is_ready and not worker.is_gone
+        return can and bool(self.waiting) and len(worker.given) < AHEAD
+
     def _give(self, worker: _Worker) -> None:
         try:
             worker.give(self.waiting.popleft(), self.seconds)
-        except OSError:  # it is gone; its end is seen where messages are read
-            worker.is_ready = False
+        except OSError:  # what it had sent before is read yet, and then its end is seen
+            worker.is_gone = True
 
     def _received(self) -> Iterator[Verdict]:
         by_connection = {worker.connection: worker for worker in self.workers}
