@@ -22,16 +22,17 @@ What the first cell says is kept in the notebook's metadata under "svmlib", with
 nbgrader knows no bonus: its gradebook counts it in the full marks, our reports know it by its id.
 """
 
+from __future__ import annotations
+
 import argparse
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jupytext
-import nbformat
-from nbformat import NotebookNode
+if TYPE_CHECKING:  # nbformat takes a second to load, and whoever grades a class does without
+    from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = "python -m autograder.notebooks"
@@ -102,11 +103,16 @@ def scripts(folder: Path) -> list[Path]:
 
 
 def _text(notebook: NotebookNode) -> str:
+    import nbformat
+
     return str(nbformat.writes(notebook)) + "\n"
 
 
 def _read(script: Path, *, roles: bool) -> NotebookNode:
     """The notebook of a script, every cell with its id and its role."""
+    import jupytext
+    import nbformat
+
     notebook: NotebookNode = jupytext.reads(script.read_text(encoding="utf-8"), fmt="py:percent")
     number = 1
     try:

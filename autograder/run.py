@@ -1,9 +1,12 @@
 """A notebook run in a fresh kernel, and marked: nbgrader's own execution and its own rule."""
 
-from pathlib import Path
+from __future__ import annotations
 
-import nbformat
-from nbformat import NotebookNode
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # nbformat takes a second to load, and whoever grades by the judge does without
+    from nbformat import NotebookNode
 
 TIMEOUT = 20  # seconds a cell may take; after them it is interrupted and counts as failed
 SETTINGS = {
@@ -17,6 +20,7 @@ SETTINGS = {
 
 def run(text: str, folder: Path | None = None) -> NotebookNode:
     """The notebook with its outputs; an error in a cell does not stop the cells after it."""
+    import nbformat
     from nbgrader.preprocessors import Execute
     from traitlets.config import Config
 

@@ -26,16 +26,17 @@ A cell that follows replaces the one with its header's name: `exercise="…"`, `
 `bonus="…"` for tampered tests. A written answer that is not the release's waits for a hand.
 '''
 
+from __future__ import annotations
+
 import copy
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import jupytext
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import notebooks
+
+if TYPE_CHECKING:  # nbformat takes a second to load, and whoever grades a class does without
+    from nbformat import NotebookNode
 
 FOLDER = notebooks.ROOT / "autograder" / "sample_class"
 KEYS = {"what", "start", "expect", "remark", "failed", "damage", "delete"}
@@ -58,6 +59,8 @@ class SampleError(Exception):
 
 def read(path: Path) -> Sample:
     """The submission that a file describes."""
+    import jupytext
+
     where = f"{path.parent.name}/{path.name}"
     text = path.read_text(encoding="utf-8")
     try:
@@ -108,6 +111,8 @@ def notebook(sample: Sample, release: NotebookNode, source: NotebookNode) -> Not
 
 def hand_in(sample: Sample, received: Path, script: Path) -> None:
     """Write a submission into a class's received/ as it would come in, damage and all."""
+    import nbformat
+
     release, source = (
         nbformat.reads(make(script), as_version=4) for make in (notebooks.exercise, notebooks.source)
     )

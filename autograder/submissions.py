@@ -4,14 +4,16 @@ nbgrader leaves a submission that it cannot read without a mark, and one whose c
 that nobody gave. Here the first is refused with a reason, and the second gets its cells back with a remark.
 """
 
+from __future__ import annotations
+
 import copy
 import json
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
-from nbformat import NotebookNode
-from nbformat.validator import normalize
+if TYPE_CHECKING:  # nbformat takes a second to load, and an ordinary notebook does without
+    from nbformat import NotebookNode
 
 LARGEST = 20_000_000  # bytes; a notebook with pictures has a few hundred thousand
 
@@ -52,6 +54,9 @@ def parse(data: bytes) -> NotebookNode:
         raise Unreadable("not a notebook: its JSON is nested too deeply") from None
     if not isinstance(tree, dict) or "nbformat" not in tree:
         raise Unreadable("not a notebook: JSON of another kind")
+    import nbformat
+    from nbformat.validator import normalize
+
     try:
         notebook: NotebookNode
         with warnings.catch_warnings(action="ignore"):  # of what `normalize` mends
@@ -65,6 +70,8 @@ def parse(data: bytes) -> NotebookNode:
 
 def _invalid(error: Exception) -> str:
     """What nbformat found, in a line. It quotes the file, or Python where it did not expect such a file."""
+    import nbformat
+
     if isinstance(error, nbformat.NBFormatError):
         return str(error)[:100]
     place = list(getattr(error, "absolute_path", ()))

@@ -278,11 +278,13 @@ cheaper = check.path(vcpu_load=vcpu_load, vcpu_enter_exit=vcpu_enter_exit, prepa
 ### END SOLUTION
 
 # %% bonus=2 expect=2 test="cheaper"
-### BEGIN HIDDEN TESTS
-check.within_budget(cheaper, legacy, name="01 cheaper")
-### END HIDDEN TESTS
 check.at_most(cheaper, "user", VMSAVE=1, VMLOAD=1)
-check.beats(cheaper, legacy, points=2)
+won = check.beats(cheaper, legacy, points=2)
+### BEGIN HIDDEN TESTS
+if won:
+    check.within_budget(cheaper, legacy, name="01 cheaper")
+### END HIDDEN TESTS
+won
 
 # %% [markdown]
 # ## In your own words

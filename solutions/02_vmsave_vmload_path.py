@@ -224,10 +224,12 @@ cheaper = check.path(
 ### END SOLUTION
 
 # %% bonus=2 expect=2 test="cheaper"
+won = check.beats(cheaper, vmload_before_stgi, points=2)
 ### BEGIN HIDDEN TESTS
-check.within_budget(cheaper, vmload_before_stgi, name="02 cheaper")
+if won:
+    check.within_budget(cheaper, vmload_before_stgi, name="02 cheaper")
 ### END HIDDEN TESTS
-check.beats(cheaper, vmload_before_stgi, points=2)
+won
 
 # %% [markdown]
 # ## In your own words

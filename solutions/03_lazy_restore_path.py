@@ -228,11 +228,13 @@ cheaper = check.path(
 ### END SOLUTION
 
 # %% bonus=2 expect=2 test="cheaper"
-### BEGIN HIDDEN TESTS
-check.within_budget(cheaper, lazy, name="03 cheaper")
-### END HIDDEN TESTS
 check.at_most(cheaper, "kernel", "kernel", VMLOAD=1)
-check.beats(cheaper, lazy, points=2)
+won = check.beats(cheaper, lazy, points=2)
+### BEGIN HIDDEN TESTS
+if won:
+    check.within_budget(cheaper, lazy, name="03 cheaper")
+### END HIDDEN TESTS
+won
 
 # %% [markdown]
 # ## In your own words

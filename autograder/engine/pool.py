@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -42,11 +43,13 @@ class Options(NamedTuple):
     allow_answers: bool = False
     #: A folder with the svmlib that grades, where it is not the installed one: a class's frozen/.
     library: str = ""
+    #: Whether a test cell that got the same answers before is not run again: only time depends on it.
+    remember: bool = True
 
     @property
     def deciding(self) -> str:
         """What of it decides verdicts: a journal tells runs apart by it."""
-        return json.dumps([self.kernel, *self[3:-1]])
+        return json.dumps([self.kernel, *self[3:-2]])
 
 
 class EngineError(Exception):
@@ -156,7 +159,9 @@ class _Pool:
     def __init__(self, release: Release, submissions: "deque[Submission]", options: Options):
         self.waiting, self.options = submissions, options
         self.seconds = options.submission_seconds + LATE
-        self.settings = json.dumps({"release": release._asdict(), "options": options._asdict()}).encode()
+        self.seen = tempfile.TemporaryDirectory(prefix="svmlib-", ignore_cleanup_errors=True)
+        settings = {"release": release._asdict(), "options": options._asdict(), "seen": self.seen.name}
+        self.settings = json.dumps(settings).encode()
         self.count = min(options.workers or os.cpu_count() or 1, len(submissions))
         self.workers: list[_Worker] = []
         self.tries: dict[tuple[str, str, str], int] = {}
@@ -174,6 +179,7 @@ class _Pool:
         finally:
             for worker in self.workers:
                 worker.end()
+            self.seen.cleanup()
 
     def _takes(self, worker: _Worker) -> bool:
         can = worker.is_ready and not worker.is_gone

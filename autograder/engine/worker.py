@@ -11,11 +11,12 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
-from ..judge.cells import Memory
 from ..judge.exercise import Exercise
 from ..judge.grading import Limits, grade
+from ..judge.memory import Memory, Shared
 from ..judge.release import Submission
 from .sandbox import KILLED, Sandbox, SandboxError, Settings
 
@@ -30,7 +31,8 @@ def work(pool: Connection) -> None:
     exercises = {
         name: Exercise(name, source, release["given"][name]) for name, source in release["sources"].items()
     }
-    memories = {name: Memory() for name in exercises}
+    remembers, place = options["remember"], Path(settings["seen"])
+    memories = {name: Memory(Shared(place, name), remembers=remembers) for name in exercises}
     modules = dict.fromkeys(module for exercise in exercises.values() for module in exercise.modules)
     limits = Limits(options["cell_seconds"], options["question_seconds"], options["submission_seconds"])
     wanted = Settings(

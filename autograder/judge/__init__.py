@@ -8,6 +8,7 @@ conversation questions to the student's process and its answers, in time and in 
 standin      a student's object as a test cell sees it
 behaviour    what a path's function does with the machine, learnt one question at a time
 cells        a test cell run; what was seen before is not run again
+memory       what was seen before, by this worker or another
 grading      one submission -> its verdict
 """
 

@@ -9,7 +9,7 @@ import builtins
 import contextlib
 import io
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from svmlib.instructions import Cpu
 from svmlib.kvm import Vcpu
@@ -19,52 +19,8 @@ from .. import wire
 from .behaviour import Behaviour, Question
 from .conversation import Conversation, Tampering
 from .exercise import Test
+from .memory import Asked, Memory, Node, Outcome
 from .standin import StandIn
-
-#: Bytes of answers that are remembered before all of them are forgotten.
-REMEMBERED = 64_000_000
-
-
-class Outcome(NamedTuple):
-    """What a test cell gave: its value, what it printed, the error that ended it in words, what it cost."""
-
-    value: float | None
-    printed: str
-    complained: str
-    error: tuple[str, str] | None
-    #: Places in the words where a line of the student's belongs, and the questions that fetch it.
-    lines: tuple[tuple[str, Question], ...] = ()
-    instructions: int = 0
-    #: What the student's code printed meanwhile: for the grader's eyes, as it may tell what was asked.
-    students: tuple[dict[str, Any], ...] = ()
-
-
-class Node:
-    """A question of a test cell, and what followed each answer."""
-
-    __slots__ = ("after", "outcome", "question")
-
-    def __init__(self) -> None:
-        """Begin with nothing known."""
-        self.question: str = ""
-        self.after: dict[bytes, Node] = {}
-        self.outcome: Outcome | None = None
-
-
-class Memory:
-    """All that has been seen of one exercise's tests."""
-
-    def __init__(self) -> None:
-        """Begin with nothing seen."""
-        self.roots: dict[str, Node] = {}
-        self.size = 0
-        self.hits = self.misses = 0
-
-    def root(self, cell: str) -> Node:
-        """Where the questions of a test cell begin."""
-        if self.size > REMEMBERED:
-            self.roots, self.size = {}, 0
-        return self.roots.setdefault(cell, Node())
 
 
 class Mismatch(BaseException):
@@ -77,8 +33,11 @@ class Session:
     def __init__(self, conversation: Conversation, memory: Memory, seconds: float):
         """Talk in `conversation`; a single question may take `seconds`."""
         self.conversation, self.memory, self.seconds = conversation, memory, seconds
-        self.node: Node | None = None
-        self.known: list[tuple[str, bytes]] = []
+        #: What the memory knew of a test cell that has to be run, the last question first; what it asked.
+        self.known: Asked = []
+        self.asked: Asked = []
+        #: How many test cells were answered from memory.
+        self.remembered_cells = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -95,27 +54,24 @@ class Session:
         """The outcome of a test cell for this submission."""
         self._clear()
         self.conversation.was_stopped = False
-        self.node = self.memory.root(test.cell.id)
-        self.known = []
-        outcome = self._seen()
+        self.known, self.asked = [], []
+        outcome = self._seen(self.memory.root(test.cell.id))
         if outcome is None:
-            self.memory.misses += 1
-            self.known, self.node = self.known[::-1], self.memory.root(test.cell.id)
+            self.known.reverse()
             outcome = self._executed(test)
-            if not self.conversation.was_stopped and self.node is not None:
-                self.node.outcome = outcome
+            if not self.conversation.was_stopped:
+                self.memory.learn(test.cell.id, self.asked, outcome)
         else:
-            self.memory.hits += 1
+            self.remembered_cells += 1
         return self._with_lines(outcome)
 
-    def _seen(self) -> Outcome | None:
+    def _seen(self, node: Node | None) -> Outcome | None:
         """Ask what is always asked, as long as the answers are known ones."""
-        while self.node is not None and self.node.outcome is None and self.node.question:
-            question = self.node.question
-            answer = self.conversation.ask(json.loads(question), self.seconds)
-            self.known.append((question, answer))
-            self.node = self.node.after.get(answer)
-        return self.node.outcome if self.node is not None else None
+        while node is not None and node.outcome is None and node.question:
+            answer = self.conversation.ask(json.loads(node.question), self.seconds)
+            self.known.append((node.question, answer))
+            node = node.after.get(answer)
+        return node.outcome if node is not None else None
 
     def ask(self, question: Question) -> Question:
         """Put a question, or take the answer that is known from a moment ago."""
@@ -126,12 +82,7 @@ class Session:
                 raise Mismatch(f"{text[:200]} instead of {asked[:200]}")
         else:
             data = self.conversation.ask(question, self.seconds)
-        if self.node is not None:
-            self.node.question = text
-            if data not in self.node.after:
-                self.node.after[data] = Node()
-                self.memory.size += len(data) + len(text) + 500
-            self.node = self.node.after[data]
+        self.asked.append((text, data))
         answer: Question = json.loads(data)
         self._note_printed(answer)
         if "stopped" in answer:

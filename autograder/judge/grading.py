@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 from .. import submissions, wire
 from . import restore
-from .cells import Memory, Outcome, Session
+from .cells import Session
 from .conversation import Conversation, Lost, Tampering
 from .exercise import Cell, Exercise
+from .memory import Memory, Outcome
 from .release import Submission
 from .verdict import Mark, Verdict
 
@@ -74,6 +75,7 @@ def grade(
     return verdict._replace(
         seconds=time.monotonic() - began,
         questions=run.conversation.asked,
+        remembered=run.session.remembered_cells,
         instructions=run.instructions,
         peak=peak,
     )

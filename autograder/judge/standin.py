@@ -31,12 +31,13 @@ MOST = 10_000
 class StandIn:
     """Something of the student's, by the name under which their process knows it."""
 
-    __slots__ = ("_attributes", "_callable", "_key", "_label", "_session")
+    __slots__ = ("_attributes", "_callable", "_key", "_label", "_missing", "_session")
 
     def __init__(self, session: "Session", key: str, label: str, *, is_callable: bool):
         """Stand for the object `key` of `session`; `label` is what it calls itself."""
         self._session, self._key, self._label, self._callable = session, key, label, is_callable
         self._attributes: dict[str, Any] = {}
+        self._missing: dict[str, str] = {}
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: D102
         if not self._callable:
@@ -52,8 +53,14 @@ class StandIn:
             raise AttributeError(name)
         if name == "__name__" and self._callable:
             return self._label
+        if name in self._missing:
+            raise AttributeError(self._missing[name])
         if name not in self._attributes:
-            self._attributes[name] = self._session.get(self._key, name)
+            try:
+                self._attributes[name] = self._session.get(self._key, name)
+            except AttributeError as error:
+                self._missing[name] = str(error)
+                raise
         return self._attributes[name]
 
     def __iter__(self) -> Iterator[Any]:

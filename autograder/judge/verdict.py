@@ -40,6 +40,8 @@ class Verdict(NamedTuple):
     peak: int = 0
     #: What the kernel protected from it; nothing of what never ran in a sandbox.
     layers: tuple[str, ...] = ()
+    #: Test cells that were answered from memory: their machines had run before for the same answers.
+    remembered: int = 0
     #: The notebook as it ran, for the grader's eyes; and the one for the student's, without hidden code.
     notebook: str = ""
     feedback: str = ""

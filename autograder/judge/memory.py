@@ -1,0 +1,163 @@
+"""What the judge has seen of an exercise's test cells: questions, answers, and the outcome at their end.
+
+Workers tell each other through files: each appends to its own, and reads what the others' have grown by.
+Nobody ever waits for anybody, and a worker that ends in the middle of a record leaves one that is not read.
+"""
+
+import contextlib
+import json
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Question = dict[str, Any]
+#: The questions that a test cell put, each with the answer that came.
+Asked = list[tuple[str, bytes]]
+
+#: Bytes of answers that are remembered before all of them are forgotten.
+REMEMBERED = 64_000_000
+#: Bytes that a worker writes for the others at most.
+SHARED = 64_000_000
+
+_LENGTH = struct.Struct("!I")
+
+
+class Outcome(NamedTuple):
+    """What a test cell gave: its value, what it printed, the error that ended it in words, what it cost."""
+
+    value: float | None
+    printed: str
+    complained: str
+    error: tuple[str, str] | None
+    #: Places in the words where a line of the student's belongs, and the questions that fetch it.
+    lines: tuple[tuple[str, Question], ...] = ()
+    instructions: int = 0
+    #: What the student's code printed meanwhile: for the grader's eyes, as it may tell what was asked.
+    students: tuple[dict[str, Any], ...] = ()
+
+
+class Node:
+    """A question of a test cell, and what followed each answer."""
+
+    __slots__ = ("after", "outcome", "question")
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self.question: str = ""
+        self.after: dict[bytes, Node] = {}
+        self.outcome: Outcome | None = None
+
+
+class Memory:
+    """All that has been seen of one exercise's tests; with `shared`, by other workers, too."""
+
+    def __init__(self, shared: "Shared | None" = None, *, remembers: bool = True) -> None:
+        """Begin with nothing seen; what does not remember forgets each cell at its end."""
+        self.roots: dict[str, Node] = {}
+        self.size = 0
+        self.shared, self.remembers = shared, remembers
+
+    def root(self, cell: str) -> Node:
+        """Where the questions of a test cell begin."""
+        if not self.remembers:
+            return Node()
+        if self.shared:
+            for other, asked, outcome in self.shared.news():
+                self._insert(other, asked, outcome)
+        if self.size > REMEMBERED:
+            self.roots, self.size = {}, 0
+        return self.roots.setdefault(cell, Node())
+
+    def learn(self, cell: str, asked: Asked, outcome: Outcome) -> None:
+        """Remember how a test cell went, and tell the others."""
+        if self.remembers:
+            self._insert(cell, asked, outcome)
+            if self.shared:
+                self.shared.tell(cell, asked, outcome)
+
+    def _insert(self, cell: str, asked: Asked, outcome: Outcome) -> None:
+        node = self.roots.setdefault(cell, Node())
+        for question, answer in asked:
+            node.question = question
+            if answer not in node.after:
+                node.after[answer] = Node()
+                self.size += len(answer) + len(question) + 500
+            node = node.after[answer]
+        node.outcome = outcome
+
+
+class Shared:
+    """The files of one exercise in a folder that all workers of a run know."""
+
+    def __init__(self, folder: Path, exercise: str):
+        """Read what is there when somebody asks; a file of our own comes with the first thing to tell."""
+        self.folder, self.suffix = folder, f".{exercise}"
+        self.name = f"{os.getpid()}{self.suffix}"
+        self.read: dict[str, int] = {}
+        self.file = -1
+        self.left = SHARED
+
+    def tell(self, cell: str, asked: Asked, outcome: Outcome) -> None:
+        """Append a record. When the disk is full, or enough is told, the others find out for themselves."""
+        questions = [(question, answer.decode()) for question, answer in asked]
+        data = zlib.compress(json.dumps([cell, questions, outcome]).encode(), 1)
+        self.left -= len(data)
+        if self.left < 0:
+            return
+        try:
+            if self.file < 0:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+                self.file = os.open(self.folder / self.name, flags, 0o600)
+            if os.write(self.file, _LENGTH.pack(len(data)) + data) != len(data) + _LENGTH.size:
+                self.left = 0
+        except OSError:
+            self.left = 0
+
+    def news(self) -> list[tuple[str, Asked, Outcome]]:
+        """What the others have told since the last time."""
+        found = []
+        with contextlib.suppress(OSError):
+            for entry in os.scandir(self.folder):
+                if entry.name.endswith(self.suffix) and entry.name != self.name:
+                    at = self.read.get(entry.name, 0)
+                    if entry.stat().st_size > at:
+                        records, length = _records(_rest(Path(entry), at))
+                        self.read[entry.name] = at + length
+                        found += records
+        return found
+
+
+def _rest(path: Path, at: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read()
+
+
+def _records(data: bytes) -> tuple[list[tuple[str, Asked, Outcome]], int]:
+    """The whole records that `data` begins with, and how many bytes they take."""
+    found, at = [], 0
+    while at + _LENGTH.size <= len(data):
+        (length,) = _LENGTH.unpack_from(data, at)
+        end = at + _LENGTH.size + length
+        if end > len(data):
+            break
+        cell, asked, told = json.loads(zlib.decompress(data[at + _LENGTH.size : end]))
+        found.append((cell, [(question, answer.encode()) for question, answer in asked], _outcome(told)))
+        at = end
+    return found, at
+
+
+def _outcome(told: list[Any]) -> Outcome:
+    """An outcome as it was before JSON made lists of its tuples."""
+    value, printed, complained, error, lines, instructions, students = told
+    return Outcome(
+        value,
+        printed,
+        complained,
+        (error[0], error[1]) if error else None,
+        tuple((token, question) for token, question in lines),
+        instructions,
+        tuple(students),
+    )
