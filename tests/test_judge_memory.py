@@ -1,6 +1,8 @@
 """What the judge remembers of test cells, and how its workers tell each other."""
 
+import contextlib
 import os
+import tempfile
 
 import pytest
 
@@ -13,11 +15,15 @@ OUTCOME = Outcome(
 )
 
 
-def worker(folder, name, exercise="01"):
-    """One of several workers: here they share a process, so their files get other names."""
-    shared = Shared(folder, exercise)
-    shared.name = f"{name}.{exercise}"
-    return Memory(shared)
+@pytest.fixture
+def files():
+    """The files of three workers; here they share a process."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(tempfile.TemporaryFile()).fileno() for _ in range(3)]
+
+
+def worker(files, number, exercise="01"):
+    return Memory(exercise, Shared(files, number))
 
 
 def known(one, cell="test"):
@@ -30,8 +36,8 @@ def known(one, cell="test"):
     return node.outcome
 
 
-def test_what_one_worker_has_seen_another_one_knows(tmp_path):
-    first, second = worker(tmp_path, "a"), worker(tmp_path, "b")
+def test_what_one_worker_has_seen_another_one_knows(files):
+    first, second = worker(files, 0), worker(files, 1)
     assert known(second) is None
     first.learn("test", ASKED, OUTCOME)
     assert known(second) == known(first) == OUTCOME
@@ -39,36 +45,42 @@ def test_what_one_worker_has_seen_another_one_knows(tmp_path):
     assert first.root("other").after[ASKED[0][1]].outcome == OUTCOME._replace(value=None, error=None)
 
 
-def test_an_exercise_s_tests_are_no_other_exercise_s(tmp_path):
-    worker(tmp_path, "a").learn("test", ASKED, OUTCOME)
-    assert known(worker(tmp_path, "b", "02")) is None
+def test_an_exercise_s_tests_are_no_other_exercise_s(files):
+    worker(files, 0).learn("test", ASKED, OUTCOME)
+    assert known(worker(files, 1, "02")) is None
+    assert known(worker(files, 1)) == OUTCOME
 
 
-def test_a_record_is_read_when_it_is_whole_and_not_before(tmp_path):
-    worker(tmp_path, "a").learn("test", ASKED, OUTCOME)
-    whole = (tmp_path / "a.01").read_bytes()
-    second = worker(tmp_path, "b")
+def test_a_record_is_read_when_it_is_whole_and_not_before(files):
+    worker(files, 0).learn("test", ASKED, OUTCOME)
+    whole = os.pread(files[0], 1 << 20, 0)
+    second = worker(files, 1)
     for size in (0, 3, 4, len(whole) - 1):
-        (tmp_path / "a.01").write_bytes(whole[:size])
+        os.ftruncate(files[0], 0)
+        os.pwrite(files[0], whole[:size], 0)
         assert known(second) is None
-    (tmp_path / "a.01").write_bytes(whole + whole[:9])
+    os.pwrite(files[0], whole + whole[:9], 0)
     assert known(second) == OUTCOME
 
 
-def test_a_worker_that_cannot_write_grades_on(tmp_path, monkeypatch):
-    first, second = worker(tmp_path, "a"), worker(tmp_path, "b")
-    monkeypatch.setattr(os, "write", lambda _, data: len(data) // 2)  # the disk is full
+def test_who_takes_a_worker_s_place_knows_what_it_knew_and_goes_on_behind_it(files):
+    worker(files, 0).learn("test", ASKED, OUTCOME)
+    size = os.fstat(files[0]).st_size
+    os.pwrite(files[0], b"\0\1\0\0 half a record" * 1000, size)
+    first, second = worker(files, 0), worker(files, 1)
+    assert known(first) == OUTCOME
+    first.learn("more", ASKED, OUTCOME)
+    assert known(second) == known(second, "more") == OUTCOME
+
+
+def test_a_worker_that_cannot_write_grades_on(files, monkeypatch):
+    first, second = worker(files, 0), worker(files, 1)
+    monkeypatch.setattr(os, "pwrite", lambda _, data, __: len(data) // 2)  # the disk is full
     first.learn("test", ASKED, OUTCOME)
     monkeypatch.undo()
     first.learn("more", ASKED, OUTCOME)  # nothing goes behind a record that is not whole
     assert known(first) == known(first, "more") == OUTCOME
     assert known(second) is known(second, "more") is None
-
-
-def test_a_folder_that_is_gone_stops_nobody(tmp_path):
-    one = worker(tmp_path / "gone", "a")
-    one.learn("test", ASKED, OUTCOME)
-    assert known(one) == OUTCOME
 
 
 def test_all_is_forgotten_when_it_is_too_much(monkeypatch):
@@ -79,16 +91,16 @@ def test_all_is_forgotten_when_it_is_too_much(monkeypatch):
     assert one.size == 0
 
 
-def test_a_memory_that_does_not_remember_runs_every_test_cell_anew(tmp_path):
-    one = Memory(Shared(tmp_path, "01"), remembers=False)
+def test_a_memory_that_does_not_remember_runs_every_test_cell_anew(files):
+    one = Memory("01", Shared(files, 0), remembers=False)
     one.learn("test", ASKED, OUTCOME)
     assert known(one) is None
-    assert not list(tmp_path.iterdir())
+    assert os.fstat(files[0]).st_size == 0
 
 
 @pytest.mark.parametrize("left", [0, 10])
-def test_a_worker_tells_the_others_no_more_than_its_share(tmp_path, left):
-    first, second = worker(tmp_path, "a"), worker(tmp_path, "b")
+def test_a_worker_tells_the_others_no_more_than_its_share(files, left):
+    first, second = worker(files, 0), worker(files, 1)
     first.shared.left = left
     first.learn("test", ASKED, OUTCOME)
     assert known(second) is None

@@ -118,7 +118,7 @@ def require(found: list[Layer], *, trusted: bool) -> None:
 class _Worker:
     """A worker process, and what it has been given."""
 
-    def __init__(self, settings: bytes, library: str):
+    def __init__(self, settings: bytes, library: str, files: list[int]):
         """Start it with the svmlib in the folder `library`; its first message tells its layers."""
         ours, theirs = socket.socketpair()
         root = str(Path(__file__).resolve().parents[2])
@@ -127,7 +127,7 @@ class _Worker:
         with theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "autograder.engine.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *files],
                 env=os.environ | {"PYTHONPATH": path},
                 stdin=subprocess.DEVNULL,
             )
@@ -159,10 +159,10 @@ class _Pool:
     def __init__(self, release: Release, submissions: "deque[Submission]", options: Options):
         self.waiting, self.options = submissions, options
         self.seconds = options.submission_seconds + LATE
-        self.seen = tempfile.TemporaryDirectory(prefix="svmlib-", ignore_cleanup_errors=True)
-        settings = {"release": release._asdict(), "options": options._asdict(), "seen": self.seen.name}
-        self.settings = json.dumps(settings).encode()
+        self.settings: dict[str, Any] = {"release": release._asdict(), "options": options._asdict()}
         self.count = min(options.workers or os.cpu_count() or 1, len(submissions))
+        #: A file a worker, in which it tells the others what it has seen; without names, so none is left.
+        self.seen: list[Any] = []
         self.workers: list[_Worker] = []
         self.tries: dict[tuple[str, str, str], int] = {}
         self.stillborn = 0
@@ -170,7 +170,9 @@ class _Pool:
     def run(self) -> Iterator[Verdict]:
         """Yield a verdict for each submission."""
         try:
-            self.workers = [_Worker(self.settings, self.options.library) for _ in range(self.count)]
+            with contextlib.suppress(OSError):  # with no room for them the workers find out for themselves
+                self.seen = [tempfile.TemporaryFile() for _ in range(self.count)]  # noqa: SIM115
+            self.workers = [self._worker(number) for number in range(self.count)]
             while self.waiting or any(worker.given for worker in self.workers):
                 for worker in self.workers:
                     while self._takes(worker):
@@ -179,7 +181,14 @@ class _Pool:
         finally:
             for worker in self.workers:
                 worker.end()
-            self.seen.cleanup()
+            for file in self.seen:
+                file.close()
+
+    def _worker(self, number: int) -> _Worker:
+        """Start worker `number`, or the one that takes its place."""
+        files = [file.fileno() for file in self.seen]
+        settings = json.dumps(self.settings | {"seen": files, "number": number}).encode()
+        return _Worker(settings, self.options.library, files)
 
     def _takes(self, worker: _Worker) -> bool:
         can = worker.is_ready and not worker.is_gone
@@ -235,4 +244,5 @@ class _Pool:
             if self.stillborn >= STILLBORN:
                 why = "see their messages above" if reason == DOWN else reason
                 raise EngineError(f"{self.stillborn} workers ended before they had begun: {why}")
-        self.workers[self.workers.index(worker)] = _Worker(self.settings, self.options.library)
+        number = self.workers.index(worker)
+        self.workers[number] = self._worker(number)

@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from ..judge.exercise import Exercise
@@ -31,8 +30,8 @@ def work(pool: Connection) -> None:
     exercises = {
         name: Exercise(name, source, release["given"][name]) for name, source in release["sources"].items()
     }
-    remembers, place = options["remember"], Path(settings["seen"])
-    memories = {name: Memory(Shared(place, name), remembers=remembers) for name in exercises}
+    shared = Shared(settings["seen"], settings["number"]) if settings["seen"] else None
+    memories = {name: Memory(name, shared, remembers=options["remember"]) for name in exercises}
     modules = dict.fromkeys(module for exercise in exercises.values() for module in exercise.modules)
     limits = Limits(options["cell_seconds"], options["question_seconds"], options["submission_seconds"])
     wanted = Settings(

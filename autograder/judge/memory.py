@@ -9,7 +9,6 @@ import json
 import os
 import struct
 import zlib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 Question = dict[str, Any]
@@ -53,18 +52,18 @@ class Node:
 class Memory:
     """All that has been seen of one exercise's tests; with `shared`, by other workers, too."""
 
-    def __init__(self, shared: "Shared | None" = None, *, remembers: bool = True) -> None:
+    def __init__(self, exercise: str = "", shared: "Shared | None" = None, *, remembers: bool = True):
         """Begin with nothing seen; what does not remember forgets each cell at its end."""
         self.roots: dict[str, Node] = {}
         self.size = 0
-        self.shared, self.remembers = shared, remembers
+        self.exercise, self.shared, self.remembers = exercise, shared, remembers
 
     def root(self, cell: str) -> Node:
         """Where the questions of a test cell begin."""
         if not self.remembers:
             return Node()
         if self.shared:
-            for other, asked, outcome in self.shared.news():
+            for other, asked, outcome in self.shared.news(self.exercise):
                 self._insert(other, asked, outcome)
         if self.size > REMEMBERED:
             self.roots, self.size = {}, 0
@@ -75,7 +74,7 @@ class Memory:
         if self.remembers:
             self._insert(cell, asked, outcome)
             if self.shared:
-                self.shared.tell(cell, asked, outcome)
+                self.shared.tell(self.exercise, cell, asked, outcome)
 
     def _insert(self, cell: str, asked: Asked, outcome: Outcome) -> None:
         node = self.roots.setdefault(cell, Node())
@@ -89,53 +88,53 @@ class Memory:
 
 
 class Shared:
-    """The files of one exercise in a folder that all workers of a run know."""
+    """The files of all workers, by their descriptors: they have no name, and vanish with the last worker."""
 
-    def __init__(self, folder: Path, exercise: str):
-        """Read what is there when somebody asks; a file of our own comes with the first thing to tell."""
-        self.folder, self.suffix = folder, f".{exercise}"
-        self.name = f"{os.getpid()}{self.suffix}"
-        self.read: dict[str, int] = {}
-        self.file = -1
+    def __init__(self, files: list[int], own: int):
+        """Write to file number `own`, behind the whole records of a worker that had it before."""
+        self.files, self.own = files, own
+        self.read = [0] * len(files)
         self.left = SHARED
+        self.waiting: dict[str, list[tuple[str, Asked, Outcome]]] = {}
+        self._read(own)
+        self.end = self.read[own]
+        os.ftruncate(files[own], self.end)
 
-    def tell(self, cell: str, asked: Asked, outcome: Outcome) -> None:
+    def tell(self, exercise: str, cell: str, asked: Asked, outcome: Outcome) -> None:
         """Append a record. When the disk is full, or enough is told, the others find out for themselves."""
         questions = [(question, answer.decode()) for question, answer in asked]
-        data = zlib.compress(json.dumps([cell, questions, outcome]).encode(), 1)
+        data = zlib.compress(json.dumps([exercise, cell, questions, outcome]).encode(), 1)
         self.left -= len(data)
         if self.left < 0:
             return
+        record = _LENGTH.pack(len(data)) + data
         try:
-            if self.file < 0:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-                self.file = os.open(self.folder / self.name, flags, 0o600)
-            if os.write(self.file, _LENGTH.pack(len(data)) + data) != len(data) + _LENGTH.size:
+            if os.pwrite(self.files[self.own], record, self.end) == len(record):
+                self.end += len(record)
+            else:
                 self.left = 0
         except OSError:
             self.left = 0
 
-    def news(self) -> list[tuple[str, Asked, Outcome]]:
-        """What the others have told since the last time."""
-        found = []
-        with contextlib.suppress(OSError):
-            for entry in os.scandir(self.folder):
-                if entry.name.endswith(self.suffix) and entry.name != self.name:
-                    at = self.read.get(entry.name, 0)
-                    if entry.stat().st_size > at:
-                        records, length = _records(_rest(Path(entry), at))
-                        self.read[entry.name] = at + length
-                        found += records
-        return found
+    def news(self, exercise: str) -> list[tuple[str, Asked, Outcome]]:
+        """What the others have told of an exercise since the last time."""
+        for number in range(len(self.files)):
+            if number != self.own:
+                self._read(number)
+        return self.waiting.pop(exercise, [])
+
+    def _read(self, number: int) -> None:
+        at = self.read[number]
+        with contextlib.suppress(OSError, zlib.error):
+            length = os.fstat(self.files[number]).st_size - at
+            if length > 0:
+                records, done = _records(os.pread(self.files[number], length, at))
+                self.read[number] = at + done
+                for exercise, cell, asked, outcome in records:
+                    self.waiting.setdefault(exercise, []).append((cell, asked, outcome))
 
 
-def _rest(path: Path, at: int) -> bytes:
-    with path.open("rb") as file:
-        file.seek(at)
-        return file.read()
-
-
-def _records(data: bytes) -> tuple[list[tuple[str, Asked, Outcome]], int]:
+def _records(data: bytes) -> tuple[list[tuple[str, str, Asked, Outcome]], int]:
     """The whole records that `data` begins with, and how many bytes they take."""
     found, at = [], 0
     while at + _LENGTH.size <= len(data):
@@ -143,8 +142,9 @@ def _records(data: bytes) -> tuple[list[tuple[str, Asked, Outcome]], int]:
         end = at + _LENGTH.size + length
         if end > len(data):
             break
-        cell, asked, told = json.loads(zlib.decompress(data[at + _LENGTH.size : end]))
-        found.append((cell, [(question, answer.encode()) for question, answer in asked], _outcome(told)))
+        exercise, cell, asked, told = json.loads(zlib.decompress(data[at + _LENGTH.size : end]))
+        pairs = [(question, answer.encode()) for question, answer in asked]
+        found.append((exercise, cell, pairs, _outcome(told)))
         at = end
     return found, at
 
