@@ -2,25 +2,28 @@
 
     python benchmarks/grading.py                 100 submissions by both, then 100 to 10,000 by the judge
     python benchmarks/grading.py --no-stock      the judge alone
-    python benchmarks/grading.py --most 1000     a shorter way
+    python benchmarks/grading.py --most 1000     a shorter way; 0: no curve
+    python benchmarks/grading.py --exercise 04_the_gif_window
 
-The class is made of the sample class's answers: every submission is a copy of one of them with other
-comments, names of variables untouched, as most of a class hands in one of a few designs.  Of the large
-classes one in ten is an attack of tests/attacks or a broken file.  Times are wall-clock seconds of this
-machine; `nice` and a quiet machine help.
+The class is made of the sample class's answers, each a design of its own, right or wrong: every submission is
+a copy of one of them.  So most test cells of a large class are answered from memory; their share is printed,
+and the rate without memory, too.  Of the large classes one in ten is hostile or broken.
+
+Stock is nbgrader's own execution and marking with a fresh kernel for each submission, in one process, as its
+autograde does, without its database: that flatters it.  A steady rate is taken from the first verdict to the
+last.  Seconds are the wall clock's; ratios come from one run, and a quiet machine helps.
 """
 
 import argparse
+import contextlib
 import itertools
 import os
 import random
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
 from tqdm import tqdm
 
 from autograder import engine, judge, notebooks, sample
@@ -68,68 +71,89 @@ def class_of(count, texts, exercise, broken=0.0):
         yield judge.Submission(f"s{number:05}", exercise, text.encode())
 
 
-class Peak:
-    """The largest memory that this process and all its children held together, looked at now and then."""
-
-    def __init__(self):
-        self.peak = 0
-        self.me = psutil.Process()
-
-    def look(self):
-        """Look now."""
-        total = 0
-        for process in [self.me, *self.me.children(recursive=True)]:
-            try:
-                total += (
-                    process.memory_full_info().pss if sys.platform == "linux" else process.memory_info().rss
-                )
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        self.peak = max(self.peak, total)
+def family(pid):
+    """A process and all that it started."""
+    yield pid
+    for place in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in place.read_text("ascii").split():
+            yield from family(int(child))
 
 
-def judged(frozen, submissions, options, label):
-    """Grade by the judge: verdicts, seconds in all and from the first verdict to the last, peak memory."""
-    peak, verdicts, began, first = Peak(), {}, time.perf_counter(), 0.0
-    with tqdm(total=len(submissions), desc=label, unit="submission", leave=False) as bar:
-        for verdict in engine.grade(frozen, submissions, options):
-            first = first or time.perf_counter()
-            verdicts[verdict.student] = verdict
-            bar.update()
-            if len(verdicts) % 50 == 1:
-                peak.look()
-    ended = time.perf_counter()
-    return verdicts, ended - began, ended - first, peak.peak
+def memory():
+    """Bytes that this process and all below it hold together, shared ones counted once; Linux alone tells."""
+    total = 0
+    for pid in family(os.getpid()):
+        with contextlib.suppress(OSError, ValueError):
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
+            total += sum(int(line.split()[1]) << 10 for line in lines if line.startswith("Pss:"))
+    return total
 
 
-def stock(frozen, submissions):
-    """Grade by stock kernels: one after the other by nbgrader's own execution, as its autograde does."""
-    began = time.perf_counter()
-    options = engine.Options(workers=1, kernel=True)
-    with tqdm(total=len(submissions), desc="stock", unit="submission") as bar:
-        verdicts = {}
-        for verdict in engine.grade(frozen, submissions, options):
-            verdicts[verdict.student] = verdict
-            bar.update()
-    return verdicts, time.perf_counter() - began
+class Graded:
+    """Submissions graded: verdicts, seconds in all and from the first verdict to the last, peak memory."""
+
+    def __init__(self, frozen, submissions, options, label):
+        began, first, self.peak = time.perf_counter(), 0.0, 0
+        self.verdicts = {}
+        with tqdm(total=len(submissions), desc=label, unit="submission", leave=False) as bar:
+            for verdict in engine.grade(frozen, submissions, options):
+                first = first or time.perf_counter()
+                self.verdicts[verdict.student] = verdict
+                bar.update()
+                if len(self.verdicts) % 50 == 1:
+                    self.peak = max(self.peak, memory())
+        ended = time.perf_counter()
+        self.seconds = ended - began
+        self.rate = (len(submissions) - 1) / max(ended - first, 0.001)
+        cells = sum(verdict.status == "graded" for verdict in self.verdicts.values())
+        tests = sum(not mark.by_hand for mark in next(iter(self.verdicts.values())).marks.values())
+        self.share = sum(v.remembered for v in self.verdicts.values()) / max(1, cells * tests)
+
+    def count(self, word):
+        """How many submissions ended so."""
+        return sum(verdict.status == word for verdict in self.verdicts.values())
+
+    def __str__(self):
+        return (
+            f"{self.seconds:6.1f} s start to end, {self.rate:6.1f} a second steady, "
+            f"{self.share:4.0%} of test cells from memory, {self.peak >> 20} MB at most"
+        )
 
 
 def points(verdict):
     return {name: mark.points for name, mark in verdict.marks.items()}
 
 
-def compare(frozen, texts, exercise, count):
-    submissions = list(class_of(count, texts, exercise))
-    verdicts, whole, steady, peak = judged(frozen, submissions, engine.Options(workers=2), "judge")
-    instructions = [verdict.instructions for verdict in verdicts.values()]
-    questions = [verdict.questions for verdict in verdicts.values()]
-    print(
-        f"judge: {whole:6.1f} s start to end, {count / steady:6.1f} a second steady, {peak >> 20} MB at most"
-    )
-    print(
-        f"       {sum(instructions) / count:,.0f} instructions, {sum(questions) / count:.0f} questions each"
-    )
-    return submissions, verdicts, steady / count
+def compare(frozen, submissions, by_stock):
+    """Grade by the judge, with memory and without, and by stock; compare times and marks."""
+    ours = Graded(frozen, submissions, engine.Options(workers=2), "judge")
+    print(f"judge:          {ours}")
+    count = len(submissions)
+    instructions = sum(verdict.instructions for verdict in ours.verdicts.values()) / count
+    questions = sum(verdict.questions for verdict in ours.verdicts.values()) / count
+    print(f"                {instructions:,.0f} instructions, {questions:.0f} questions each")
+    print(f"without memory: {Graded(frozen, submissions, engine.Options(workers=2, remember=False), 'anew')}")
+    if by_stock:
+        theirs = Graded(frozen, submissions, engine.Options(workers=1, kernel=True), "stock")
+        print(f"stock:          {theirs.seconds:6.1f} s start to end, {theirs.rate:6.2f} a second steady")
+        alike = sum(points(ours.verdicts[name]) == points(other) for name, other in theirs.verdicts.items())
+        print(
+            f"The judge's steady rate is {ours.rate / theirs.rate:.0f} times stock's; "
+            f"marks of {alike} of {count} submissions alike, row by row."
+        )
+
+
+def curve(frozen, texts, exercise, most):
+    """Grade larger and larger classes, one in ten broken or hostile."""
+    print("  size    seconds   ms each   from memory   failed  tampered  peak MB")
+    hurried = engine.Options(workers=2, cell_seconds=2, question_seconds=1, submission_seconds=10)
+    for size in [size for size in (100, 300, 1000, 3000, 10_000) if size <= most]:
+        found = Graded(frozen, list(class_of(size, texts, exercise, broken=0.1)), hurried, str(size))
+        assert len(found.verdicts) == size
+        print(
+            f"{size:6} {found.seconds:10.1f} {1000 * found.seconds / size:9.2f} {found.share:13.0%} "
+            f"{found.count('failed'):8} {found.count('tampered'):9} {found.peak >> 20:8}"
+        )
 
 
 def main():
@@ -141,30 +165,17 @@ def main():
     parser.add_argument("--most", type=int, default=10_000, help="the largest class")
     arguments = parser.parse_args()
     scripts = notebooks.scripts(ROOT / "solutions")
+    if arguments.exercise not in (names := [script.stem for script in scripts]):
+        parser.error(f"there is no exercise {arguments.exercise}; there are {', '.join(names)}")
     frozen = release([script for script in scripts if script.stem == arguments.exercise])
     texts = list(answers(scripts, arguments.exercise))
     for layer in engine.layers():
         print(f"layer  {layer.name:12} {'on' if layer.taken else 'OFF'}  {layer.why}")
     print(f"{arguments.exercise}: 100 submissions of {len(texts)} designs, {os.cpu_count()} cores")
-    submissions, verdicts, each = compare(frozen, texts, arguments.exercise, 100)
-    if not arguments.no_stock:
-        theirs, seconds = stock(frozen, submissions)
-        alike = sum(points(verdicts[name]) == points(other) for name, other in theirs.items())
-        print(
-            f"stock: {seconds:6.1f} s, {100 / seconds:6.2f} a second; "
-            f"the judge is {seconds / 100 / each:.0f} times as fast"
-        )
-        print(f"marks: {alike} of {len(theirs)} submissions alike, row by row")
-    print("size      seconds   ms each   failed  tampered  peak MB   (one in ten broken or hostile)")
-    hurried = engine.Options(workers=2, cell_seconds=2, question_seconds=1, submission_seconds=10)
-    for size in [size for size in (100, 300, 1000, 3000, 10_000) if size <= arguments.most]:
-        batch = list(class_of(size, texts, arguments.exercise, broken=0.1))
-        found, whole, _, peak = judged(frozen, batch, hurried, str(size))
-        failed, tampered = (sum(v.status == word for v in found.values()) for word in ("failed", "tampered"))
-        assert len(found) == size
-        print(f"{size:6} {whole:10.1f} {1000 * whole / size:9.2f} {failed:8} {tampered:9} {peak >> 20:8}")
+    compare(frozen, list(class_of(100, texts, arguments.exercise)), not arguments.no_stock)
+    curve(frozen, texts, arguments.exercise, arguments.most)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"CPU: {usage.ru_utime + usage.ru_stime:.0f} s in all")
+    print(f"processor time: {usage.ru_utime + usage.ru_stime:.0f} s in all")
 
 
 if __name__ == "__main__":
