@@ -45,7 +45,8 @@ def test_a_path_is_named_by_design_or_by_file(mine):
 
 
 @pytest.mark.parametrize("name,why", [
-    ("none", "no design 'none'; there are .*lazy, lazy.with_wrmsr,"), ("lazy.later", "there is no 'later' in it"),
+    ("none", "no design 'none'; there are .*lazy, lazy.with_wrmsr,"),
+    ("lazy.later", "there is no 'later' in it"),
     ("/nowhere/mine.py:X", "there is no file /nowhere/mine.py"),
 ])  # fmt: skip
 def test_a_wrong_name_is_answered_with_what_is_there(name, why):
