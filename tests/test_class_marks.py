@@ -256,7 +256,7 @@ def test_a_line_of_outcomes_that_was_cut_off_is_ignored_and_does_no_harm_to_the_
 @pytest.mark.parametrize(
     "damage, cure",
     [
-        (lambda path: path.write_bytes(b"not a database at all" * 100), "Move the file away and repeat"),
+        (lambda path: path.write_bytes(b"not a database at all" * 100), "Move the file away and grade again"),
         (lambda path: path.unlink(), "no gradebook is there yet"),
     ],
     ids=["damaged", "gone"],
