@@ -158,9 +158,10 @@ def begun(folder, **options):
 
 
 def grade(folder, **options):
-    """Grade to the end; the exit status."""
+    """Grade to the end, until nobody of it is left; the exit status."""
     process = begun(folder, **options)
     process.join()
+    assert left_of(process.pid) == []
     return process.exitcode
 
 
@@ -341,7 +342,7 @@ def test_a_damaged_line_of_the_journal_is_judged_again(judged, undisturbed):
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder for a class that is a small file system of its own, in memory."""
-    place = tmp_path / "class"
+    place = tmp_path / "disk"
     place.mkdir()
     if os.geteuid() != 0:
         missing("only root may mount a small file system to fill")
@@ -362,29 +363,43 @@ def filled(disk, left):
     ballast.unlink()
 
 
+def full(folder, left, **options):
+    """Grade on a disk with so many kB left: what was full, or nothing; and then again, with room."""
+    with filled(folder, left << 10):
+        if grade(folder, **options) == LOOK:
+            return ""
+        line = said(folder).splitlines()[-1]
+    assert str(folder) in line
+    assert re.search("full|No space left", line)
+    assert re.search("[Mm]ake room", line)
+    assert grade(folder) == LOOK, said(folder)
+    return next((one for one in ("journal", "gradebook") if f"/{one}" in line), "a folder")
+
+
+@pytest.mark.parametrize("left", [0, 8])
+def test_without_room_for_verdicts_the_journal_is_named_and_with_it_the_run_ends_the_same(
+    ungraded, undisturbed, small_disk, left
+):
+    shutil.copytree(ungraded, small_disk, dirs_exist_ok=True)
+    assert full(small_disk, left) in ("journal", "gradebook")
+    same(small_disk, undisturbed)
+
+
 @pytest.mark.slow
-def test_a_full_disk_is_named_and_with_room_made_the_run_ends_the_same(
-    ungraded, undisturbed, small_disk, tmp_path
+def test_without_room_for_what_is_entered_it_is_named_and_with_it_the_run_ends_the_same(
+    judged, undisturbed, small_disk, tmp_path
 ):
     """Whatever room is left: none, or too little for the last file only."""
-    judged, folder = judged_only(ungraded, undisturbed.folder, tmp_path / "judged"), small_disk
     found = []
-    begun_with = [(ungraded, 0), (ungraded, 16), *((judged, left) for left in (0, 32, *range(64, 400, 4)))]
-    for kept, left in begun_with:
-        for one in folder.iterdir():
+    for left in (0, 32, *range(64, 400, 4)):
+        for one in small_disk.iterdir():
             shutil.rmtree(one) if one.is_dir() else one.unlink()
-        shutil.copytree(kept, folder, dirs_exist_ok=True)
-        with filled(folder, left << 10):
-            if grade(folder, chunk=100) == LOOK:
-                break
-            line = said(folder).splitlines()[-1]
-        assert str(folder) in line
-        assert re.search("full|No space left", line)
-        assert re.search("[Mm]ake room", line)
-        found.append(next((one for one in ("journal", "gradebook") if f"/{one}" in line), "a folder"))
-        assert grade(folder) == LOOK, said(folder)
-        same(folder, undisturbed)
-    assert {"journal", "gradebook", "a folder"} <= set(found), found
+        shutil.copytree(judged, small_disk, dirs_exist_ok=True)
+        if not (what := full(small_disk, left, chunk=100)):
+            break
+        found.append(what)
+        same(small_disk, undisturbed)
+    assert {"gradebook", "a folder"} == set(found), found
 
 
 # -- a gradebook that cannot be had --------------------------------------------------------------------------
