@@ -2,7 +2,8 @@
 
     namespaces   no network, nothing shared with others; writing goes to a small memory of its own
     limits       memory, CPU time, file size, open files, core dumps
-    landlock     no file but Python's own, read only, and the folder in memory; no TCP; no signal to others
+    landlock     no file but Python's own, read only, and the folder in memory (Linux 5.13); no TCP (6.7);
+                 no signal to others (6.12); what is older leaves these two to seccomp
     seccomp      no new process, no socket, no tracing, no mount: system calls by name, all others refused
     privileges   no capabilities, and none to be gained
 
@@ -12,6 +13,7 @@ pre-release. seccomp's filter is written by libseccomp through pyseccomp, which 
 
 import ctypes
 import errno
+import fcntl
 import os
 import resource
 import shutil
@@ -19,6 +21,7 @@ import signal
 import struct
 import sys
 import sysconfig
+import termios
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,9 +50,9 @@ FOLDER, FILE = 32 << 20, 16 << 20
 CALLS = """
 access brk chdir clock_getres clock_gettime clock_nanosleep close close_range dup dup2 dup3 epoll_create
 epoll_create1 epoll_ctl epoll_pwait epoll_wait eventfd2 exit exit_group faccessat faccessat2 fadvise64
-fallocate fchdir fchmod fcntl fdatasync flock fstat fstatfs fsync ftruncate futex get_mempolicy getcwd
+fallocate fchdir fchmod fdatasync flock fstat fstatfs fsync ftruncate futex get_mempolicy getcwd
 getdents getdents64 getegid geteuid getgid getgroups getpeername getpgid getpgrp getpid getppid getpriority
-getrandom getresgid getresuid getrlimit getrusage getsockname getsockopt gettid gettimeofday getuid ioctl
+getrandom getresgid getresuid getrlimit getrusage getsockname getsockopt gettid gettimeofday getuid
 link linkat lseek lstat madvise membarrier mincore mkdir mkdirat mmap mprotect mremap munmap nanosleep
 newfstatat open openat pause pipe pipe2 poll ppoll pread64 preadv pselect6 pwrite64 pwritev read readlink
 readlinkat readv recvfrom rename renameat renameat2 restart_syscall rmdir rseq rt_sigaction rt_sigpending
@@ -58,6 +61,13 @@ sched_getscheduler sched_yield select sendto set_robust_list set_tid_address set
 setsockopt shutdown sigaltstack stat statfs statx symlink symlinkat sysinfo time timer_create timer_settime
 timer_delete times truncate umask uname unlink unlinkat utimensat wait4 write writev
 """.split()  # noqa: SIM905  # a list that is read as one
+#: What fcntl and ioctl may be asked. Not F_SETOWN and F_SETSIG, nor FIOSETOWN: the kernel sends the owner of
+#: a pipe or a socket a signal, SIGKILL too, though kill() is refused.
+FCNTL = """
+F_DUPFD F_DUPFD_CLOEXEC F_GETFD F_SETFD F_GETFL F_SETFL F_GETLK F_SETLK F_SETLKW F_OFD_GETLK F_OFD_SETLK
+F_OFD_SETLKW F_GETPIPE_SZ F_SETPIPE_SZ F_ADD_SEALS F_GET_SEALS
+""".split()  # noqa: SIM905
+IOCTL = "TCGETS TIOCGWINSZ FIONREAD FIONBIO FIOCLEX FIONCLEX".split()  # noqa: SIM905
 
 _CLONE_THREAD = 0x10000
 _NEW = {"user": 0x1000_0000, "net": 0x4000_0000, "ipc": 0x0800_0000, "uts": 0x0400_0000, "mount": 0x0002_0000}
@@ -231,6 +241,9 @@ class Plan:
         rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
         # asyncio wakes itself through a pair of sockets of one process; there are no others.
         rules.add_rule(seccomp.ALLOW, "socketpair", arg(0, seccomp.EQ, 1))
+        for call, module, commands in (("fcntl", fcntl, FCNTL), ("ioctl", termios, IOCTL)):
+            for command in commands:
+                rules.add_rule(seccomp.ALLOW, call, arg(1, seccomp.EQ, getattr(module, command)))
         # Limits may be read, not set.
         rules.add_rule(seccomp.ALLOW, "prlimit64", arg(2, seccomp.EQ, 0))
         # A thread may be named.
