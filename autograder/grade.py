@@ -132,7 +132,7 @@ class _Run:
         self.options = options._replace(library=str(folder / "frozen"))
         self.before = outcomes.read(folder)
         gradebook.require_intact(folder)
-        if lost := release.facts(folder)["exercises"].keys() - gradebook.known(folder):
+        if lost := release.released(folder).keys() - gradebook.known(folder):
             release.into_gradebook(folder, lost)
             self.before = {place: one for place, one in self.before.items() if place[1] not in lost}
         now = marks.standing(folder)

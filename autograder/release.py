@@ -139,6 +139,14 @@ def facts(folder: Path) -> dict[str, Any]:
     return said
 
 
+def released(folder: Path) -> dict[str, Any]:
+    """What class.json says of each exercise; ReleaseError where none is released."""
+    exercises: dict[str, Any] = facts(folder)["exercises"]
+    if not exercises:
+        raise ReleaseError(f"{folder} has released nothing: python -m autograder release {folder}")
+    return exercises
+
+
 def _write_facts(folder: Path, said: dict[str, Any]) -> None:
     write(folder / "class.json", json.dumps(said, indent=1) + "\n")
 

@@ -204,7 +204,9 @@ def test_two_students_of_one_name_are_nobody(folder):
     assert collect.by_name("Müller, Jörg", [JANE, JOERG]) == "jmueller"
 
 
-def test_a_class_with_nothing_released_says_what_to_type(tmp_path):
+def test_a_class_with_nothing_released_says_what_to_type(tmp_path, capsys):
     folder = release.new(tmp_path / "empty")
     with pytest.raises(release.ReleaseError, match="python -m autograder release"):
         list(collect.collect(folder, tmp_path))
+    assert main(["grade", str(folder)]) == 1
+    assert f"python -m autograder release {folder}" in capsys.readouterr().err

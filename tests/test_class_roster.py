@@ -59,6 +59,29 @@ def test_canvas_and_moodle_keep_their_own_ids(tmp_path, folder):
     assert changes == ([], ["jdoe1", "jmueller"], [])
 
 
+def test_a_list_without_the_column_of_the_ids_finds_the_students_by_address_or_number(tmp_path, folder):
+    roster.merge(folder, roster.import_list(listed(tmp_path, PARTICIPANTS))[1])
+    changes = roster.merge(folder, roster.import_list(listed(tmp_path, WORKSHEET))[1])
+    assert changes == ([], ["jdoe1"], ["jmueller"])
+    assert roster.read(folder)["jdoe1"].moodle == "55"
+    by_number = "First name,Last name,ID number,Email address\nJ,Müller,2002,new@example.org\n"
+    assert roster.merge(folder, roster.import_list(listed(tmp_path, by_number))[1]).changed == ["jmueller"]
+
+
+def test_a_list_that_would_put_the_same_people_in_twice_is_refused(tmp_path, folder, capsys):
+    roster.merge(folder, roster.import_list(listed(tmp_path, CANVAS))[1])
+    assert main(["roster", str(folder), str(listed(tmp_path, WORKSHEET))]) == 1
+    said = capsys.readouterr().err
+    assert "Jane Doe is jdoe1 there and jane@example.org here. Nothing was taken." in said
+    assert set(roster.read(folder)) == {"jdoe1", "jmueller"}
+
+
+def test_two_students_of_one_name_are_two(tmp_path, folder):
+    roster.merge(folder, roster.import_list(listed(tmp_path, CANVAS))[1])
+    other = CANVAS + '"Doe, Jane",103,U-3,jdoe2,SVM-A,,\n'
+    assert roster.merge(folder, roster.import_list(listed(tmp_path, other))[1]).added == ["jdoe2"]
+
+
 def test_a_grading_worksheet_knows_moodles_number(tmp_path):
     kind, [jane] = roster.import_list(listed(tmp_path, WORKSHEET))
     assert (kind, jane.moodle, jane.first, jane.last) == ("Moodle grading worksheet", "55", "Jane", "Doe")

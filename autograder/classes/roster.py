@@ -87,7 +87,7 @@ LAYOUTS = (
         ("username", "number", "email", "moodle"),
     ),
     Layout(
-        "Moodle participants",
+        "list of Moodle participants",
         frozenset({"First name", "Email address"}),
         MOODLE,
         ("username", "number", "email"),
@@ -188,6 +188,8 @@ class Changes(NamedTuple):
 def merge(folder: Path, listed: list[Student]) -> Changes:
     """Take a list into the class: new students are added, known ones completed, nobody is deleted."""
     known = read(folder)
+    listed = _under_known_ids(known, listed)
+    _refuse_the_same_people(known, listed)
     added, changed = [], []
     for one in listed:
         before = known.get(one.student)
@@ -203,6 +205,45 @@ def merge(folder: Path, listed: list[Student]) -> Changes:
         known[student] = known[student]._replace(listed="no")
     write(folder, known.values())
     return Changes(added, changed, gone)
+
+
+def _under_known_ids(known: dict[str, Student], listed: list[Student]) -> list[Student]:
+    """The list with the class's ids: another list of the same system may lack the column they came from."""
+    here = {one.student for one in listed}
+    owners: dict[tuple[str, str], set[str]] = {}
+    for student in known.values():
+        for key in _keys(student):
+            owners.setdefault(key, set()).add(student.student)
+    taken: set[str] = set()
+    found = []
+    for one in listed:
+        same = set().union(*(owners.get(key, ()) for key in _keys(one))) - here - taken
+        if one.student not in known and len(same) == 1:
+            taken |= same
+            one = one._replace(student=same.pop())  # noqa: PLW2901
+        found.append(one)
+    return found
+
+
+def _keys(student: Student) -> list[tuple[str, str]]:
+    """What tells one student from all others on any list; Moodle's participant number is an assignment's."""
+    fields = {name: getattr(student, name).casefold() for name in ("email", "number", "sis", "canvas")}
+    return [(name, value) for name, value in fields.items() if value]
+
+
+def _refuse_the_same_people(known: dict[str, Student], listed: list[Student]) -> None:
+    """A list that has nobody's id and most people's names would put the class in twice."""
+    if any(one.student in known for one in listed):
+        return
+    names = {plain(one.name): one.student for one in known.values()}
+    twins = [(one.name, names[plain(one.name)], one.student) for one in listed if plain(one.name) in names]
+    if 2 * len(twins) > len(listed):
+        name, before, now = twins[0]
+        raise ReleaseError(
+            f"{len(twins)} of {len(listed)} on this list have a name that is in the class under another id: "
+            f"{name} is {before} there and {now} here. Nothing was taken. Say with --id COLUMN where the list has "
+            "the ids of before, or take first a list that has both (Moodle: Participants, with Username)"
+        )
 
 
 def plain(text: str) -> str:
