@@ -110,6 +110,16 @@ def test_every_layout_is_told_from_its_names_and_finds_the_students(folder, tmp_
     assert stored == {"jdoe1": right, "jmueller": other}
 
 
+def test_an_exchange_is_found_by_its_folder_a_course_s_in_it_or_its_inbound(folder, tmp_path, right, other):
+    (tmp_path / "srv").mkdir()
+    course = exchange(tmp_path, right, other).rename(tmp_path / "srv" / "svmlib")
+    for place in (course.parent, course, course / "inbound"):
+        assert {one.who["student"] for one in layouts.read(place)} == {"jdoe1", "jmueller"}
+    (course.parent / "other" / "inbound").mkdir(parents=True)
+    with pytest.raises(release.ReleaseError, match=r"several courses \(other, svmlib\)"):
+        list(layouts.read(course.parent))
+
+
 def test_the_exchange_tells_exact_times_and_canvas_only_late_or_not(folder, tmp_path, right, other):
     taken(folder, exchange(tmp_path, right, other))
     assert [(one.when, one.exact) for one in attempts.read(folder)] == [

@@ -11,7 +11,7 @@ import pytest
 import classes
 from autograder import notebooks, release
 from autograder.__main__ import COMMANDS, main
-from autograder.classes import doctor, feedback, forget, marks, outcomes, roster
+from autograder.classes import deadlines, doctor, feedback, forget, marks, outcomes, roster
 from classes import EXERCISE, FULL, SCRIPTS, arrived, graded
 
 pytestmark = [
@@ -204,5 +204,6 @@ def test_new_makes_a_class_once_and_says_what_is_next(tmp_path, capsys):
     assert main(["new", str(folder), "--zone", "Europe/Berlin", "--late", "zero"]) == 0
     assert "python -m autograder roster" in capsys.readouterr().out
     assert release.facts(folder)["zone"] == "Europe/Berlin"
+    assert deadlines.read(folder, [], []).lines == {}
     assert main(["new", str(folder)]) == 1
     assert main(["new", str(tmp_path / "other"), "--zone", "Berlin"]) == 1

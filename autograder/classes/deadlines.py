@@ -25,6 +25,7 @@ from . import tables
 from .attempts import Attempt
 
 ALL = "all"
+HEADER = "exercise,student,due,excused,zone\n"
 NEEDED = {"exercise", "student", "due"}
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?")
 

@@ -114,9 +114,22 @@ def _open(data: bytes) -> zipfile.ZipFile | None:
         return None
 
 
+def inbound(place: Path) -> Path:
+    """Where an exchange keeps what was handed in, given its folder, a course's in it, or that place itself."""
+    courses = sorted(path.parent for path in place.glob("*/inbound") if path.is_dir())
+    if (place / "inbound").is_dir():
+        return place / "inbound"
+    if len(courses) > 1:
+        named = ", ".join(course.name for course in courses)
+        raise ReleaseError(
+            f"{place} is an exchange of several courses ({named}): name {courses[0]} or another"
+        )
+    return courses[0] / "inbound" if courses else place
+
+
 def kind_of(place: Path) -> str:
     """Which of these a folder or archive is, from the names in it."""
-    if (place / "inbound").is_dir():
+    if inbound(place) != place:
         return "exchange"
     names = [member.path for member in members(place)]
     exchange = [name for name in names if EXCHANGE.match(name.split("/")[0])]
@@ -139,8 +152,8 @@ def read(place: Path, kind: str = "", times: dict[str, datetime] | None = None) 
     if not place.exists():
         raise ReleaseError(f"{place} does not exist")
     kind = kind or kind_of(place)
-    if kind == "exchange" and (place / "inbound").is_dir():
-        place = place / "inbound"
+    if kind == "exchange":
+        place = inbound(place)
     readers: dict[str, Callable[[Member], Found | None]] = {
         "exchange": _exchange,
         "course": partial(_course, place),

@@ -4,6 +4,7 @@ import argparse
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .. import release
+from ..classes import deadlines
 from . import DONE, class_argument
 
 HELP = "make a class folder"
@@ -11,6 +12,12 @@ EXAMPLES = """\
   python -m autograder new ~/spring
   python -m autograder new ~/spring --course svm-2027 --zone Europe/Berlin --late zero
   python -m autograder new ~/spring --database postgresql+psycopg://teacher@db.example.org/svm
+
+Deadlines are lines of its deadlines.csv; times are the class's, or of the zone in the line:
+  exercise,student,due,excused,zone
+  01_legacy_path,all,2026-12-01 23:59,,
+  01_legacy_path,s07,2026-12-08 23:59,,America/New_York     an extension, in another zone
+  02_vmsave_vmload_path,s07,,yes,                           excused
 """
 
 
@@ -59,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         late=options.late,
         database=options.database,
     )
+    release.write(folder / "deadlines.csv", deadlines.HEADER)
     print(f"{folder} is a class now, and yours alone (mode 700). Next:")
     print(f"  python -m autograder roster {folder} LIST.csv")
     print(f"  python -m autograder release {folder}")
