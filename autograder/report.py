@@ -143,8 +143,13 @@ def table(rows: Iterable[Row]) -> str:
     lines = [[s, *(str(by_place.get((s, e), "–")) for e in exercises)] for s in students]
     widths = [None] + [34] * len(exercises)
     text = tabulate(lines, headers=["student", *exercises], maxcolwidths=widths)
-    remarks = [f"* {row.student}, {row.exercise}: {'; '.join(row.remarks)}" for row in rows if row.remarks]
-    return "\n".join([text, *([""] if remarks else []), *remarks])
+    return "\n".join([text, *footnotes(rows)])
+
+
+def footnotes(rows: Iterable[Row]) -> list[str]:
+    """What the stars in a table mean, after a blank line; nothing where there are none."""
+    said = [f"* {row.student}, {row.exercise}: {'; '.join(row.remarks)}" for row in rows if row.remarks]
+    return ["", *said] if said else []
 
 
 def as_csv(rows: Iterable[Row]) -> str:

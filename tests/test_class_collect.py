@@ -116,7 +116,7 @@ def test_an_exchange_is_found_by_its_folder_a_course_s_in_it_or_its_inbound(fold
     for place in (course.parent, course, course / "inbound"):
         assert {one.who["student"] for one in layouts.read(place)} == {"jdoe1", "jmueller"}
     (course.parent / "other" / "inbound").mkdir(parents=True)
-    with pytest.raises(release.ReleaseError, match=r"several courses \(other, svmlib\)"):
+    with pytest.raises(release.ReleaseError, match=r"courses' exchange \(other, svmlib\)"):
         list(layouts.read(course.parent))
 
 

@@ -294,7 +294,8 @@ def test_the_terminal_shows_a_page_at_a_time(whole, capsys):
     assert main(["marks", str(whole), "--status", "final"]) == 0
     said = capsys.readouterr().out
     assert "3 marks: 3 final. Page 1 of 1." in said
-    assert "-5.5 late" in said
+    assert "-5.5 late *" in said
+    assert f"\n* late, {EXERCISE}: late by 1 d" in said
 
 
 def test_ten_thousand_marks_are_one_small_page():

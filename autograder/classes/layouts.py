@@ -115,15 +115,13 @@ def _open(data: bytes) -> zipfile.ZipFile | None:
 
 
 def inbound(place: Path) -> Path:
-    """Where an exchange keeps what was handed in, given its folder, a course's in it, or that place itself."""
+    """Where an exchange keeps what was handed in, given its folder, a course's in it, or just that."""
     courses = sorted(path.parent for path in place.glob("*/inbound") if path.is_dir())
     if (place / "inbound").is_dir():
         return place / "inbound"
     if len(courses) > 1:
         named = ", ".join(course.name for course in courses)
-        raise ReleaseError(
-            f"{place} is an exchange of several courses ({named}): name {courses[0]} or another"
-        )
+        raise ReleaseError(f"{place} is several courses' exchange ({named}): name {courses[0]} or another")
     return courses[0] / "inbound" if courses else place
 
 

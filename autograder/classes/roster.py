@@ -241,8 +241,8 @@ def _refuse_the_same_people(known: dict[str, Student], listed: list[Student]) ->
         name, before, now = twins[0]
         raise ReleaseError(
             f"{len(twins)} of {len(listed)} on this list have a name that is in the class under another id: "
-            f"{name} is {before} there and {now} here. Nothing was taken. Say with --id COLUMN where the list "
-            "has the ids of before, or take first a list that has both (Moodle: Participants, with Username)"
+            f"{name} is {before} there and {now} here. Nothing was taken. Say with --id COLUMN where it has "
+            "the ids of before, or take first a list that has both (Moodle: Participants, with Username)"
         )
 
 

@@ -56,12 +56,15 @@ def show(rows: list[Row], page: int) -> None:
 
     last = max(1, -(-len(rows) // PAGE))
     page = min(max(1, page), last)
+    shown = rows[(page - 1) * PAGE : page * PAGE]
     lines = [
         [row.student, row.exercise, row.status, str(row), "" if row.final is None else f"{row.final:g}"]
-        for row in rows[(page - 1) * PAGE : page * PAGE]
+        for row in shown
     ]
     heads = ["student", "exercise", "status", "marks", "final"]
     print(tabulate(lines, headers=heads, maxcolwidths=[None, None, None, 50, None]))
+    for line in report.footnotes(shown):
+        print(line)
     counts = Counter(row.status for row in rows)
     said = ", ".join(f"{counts[one]:,} {one}" for one in STATUSES if counts[one])
     print(f"\n{many(len(rows), 'mark')}: {said or 'none'}. Page {page} of {last}.")
