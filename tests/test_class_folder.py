@@ -130,6 +130,14 @@ def test_a_student_that_is_forgotten_is_nowhere_and_the_others_are_as_before(fol
     assert "1 submissions in the gradebook" in capsys.readouterr().out
 
 
+def test_a_short_id_that_a_packed_notebook_spells_by_chance_is_not_left(folder):
+    journal = folder / "journal-0123456789ab"
+    journal.write_text('k {"student":"bert22","output":"mcdc%uu23=Y;anna1=Yd"}\n', "utf-8")
+    assert main(["forget", str(folder), "anna1", "--yes"]) == 0
+    journal.write_text('k {"student":"bert22","reason":{"as":"anna1"}}\n', "utf-8")
+    assert forget.mentions(folder, "anna1") == [journal]
+
+
 def test_forget_waits_for_a_yes(folder, capsys):
     assert main(["forget", str(folder), "anna1"]) == 4
     assert "Nothing was deleted" in capsys.readouterr().out

@@ -195,6 +195,9 @@ def test_a_moodle_worksheet_comes_back_with_its_own_lines_and_the_final_grades_i
         ("Participant 8", "1.00"),  # not final: left as it was
     ]
     assert "late" in made.left_out
+    sheet.write_text(sheet.read_text("utf-8").replace(",6.00", ",4.00"), "utf-8")
+    with pytest.raises(release.ReleaseError, match=r"gives at most 4.00, 01_swap \d"):
+        export.export(list(rows.values()), by_id, TITLE, to="worksheet", gradebook=sheet)
 
 
 def test_csv_and_json_say_the_same(whole, capsys):

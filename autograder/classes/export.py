@@ -131,6 +131,7 @@ def worksheet(rows: list[Row], students: dict[str, Student], theirs: list[dict[s
         )
     if len({row.exercise for row in rows}) != 1:
         raise ReleaseError("a grading worksheet is of one assignment: choose it with --exercise NAME")
+    _require_room(rows, theirs)
     by_student = {row.student: row for row in rows}
     by_number = {one.moodle: one.student for one in students.values() if one.moodle}
     by_email = {one.email.casefold(): one.student for one in students.values() if one.email}
@@ -145,6 +146,21 @@ def worksheet(rows: list[Row], students: dict[str, Student], theirs: list[dict[s
         made.append(line | ({"Grade": filled} if filled else {}))
     left_out = sorted(by_student.keys() - seen)
     return Made(tables.write(made, list(theirs[0])), left_out)
+
+
+def _require_room(rows: list[Row], theirs: list[dict[str, str]]) -> None:
+    """Moodle takes no grade above the assignment's maximum, and scales none."""
+    most = [theirs[0][name] for name in theirs[0] if name.casefold() == "maximum grade"]
+    worth = max((row.out_of for row in rows), default=0)
+    try:
+        is_small = bool(most) and float(most[0].replace(",", ".")) < worth
+    except ValueError:  # a scale in words
+        return
+    if is_small:
+        raise ReleaseError(
+            f"the worksheet's assignment gives at most {most[0]}, {rows[0].exercise} {worth:g}: Moodle would "
+            f"refuse marks. Set its maximum grade to {worth:g} there, then download the worksheet again"
+        )
 
 
 def export(
