@@ -1,7 +1,7 @@
 """Explore a path: every order of exits and events within bounds, on one kind of host or on several.
 
 Exit status 0 says that nothing breaks the path and all was tried, 1 that something does or not all was, 2
-that there is no such path or host.
+that there is no such path or host, or that the path's Python fails.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import importlib.util
 import json
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +149,51 @@ def command(commands: Any) -> None:
         "--bounds", default="2", help="exits a period, or exits=2,periods=2,events=1,migrations=1"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the registers' values (default 1)")
-    parser.add_argument("--cpus", type=int, default=2, help="default 2")
-    parser.add_argument("--vcpus", type=int, default=1, help="default 1; with 2 they preempt each other")
-    parser.add_argument("--limit", type=int, default=LIMIT, help="instructions after which it gives up")
+    parser.add_argument("--cpus", type=_positive, default=2, help="default 2")
+    parser.add_argument(
+        "--vcpus", type=_positive, default=1, help="default 1; with 2 they preempt each other"
+    )
+    parser.add_argument("--limit", type=_positive, default=LIMIT, help="instructions after which it gives up")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_main)
 
 
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number: write 1 or more") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is less than 1: write 1 or more")
+    return number
+
+
 def _main(arguments: argparse.Namespace) -> int:
+    try:
+        return _all(arguments)
+    except Exception as error:  # whatever a path of somebody's raises; what is wrong with us is shown whole
+        if not (said := _in_their_file(error)):
+            raise
+        print(said, file=sys.stderr)
+        return 2
+
+
+def _in_their_file(error: Exception) -> str:
+    """Say an exception by the last line outside this package that it came through; "" where there is none."""
+    ours = Path(__file__).parent
+    theirs = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.endswith(".py") and ours not in Path(frame.filename).parents
+    ]
+    theirs = [frame for frame in theirs if not Path(frame.filename).is_relative_to(sys.base_prefix)]
+    if not theirs:
+        return ""
+    said, last = traceback.format_exception_only(error)[-1].strip(), theirs[-1]
+    return f"{said}\n{last.filename}, line {last.lineno}, in {last.name}: {last.line}"
+
+
+def _all(arguments: argparse.Namespace) -> int:
     try:
         path = find(arguments.path)
         within = bounds(arguments.bounds)

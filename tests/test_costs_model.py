@@ -94,6 +94,20 @@ def test_a_page_is_cold_again_when_as_many_lines_have_passed_as_the_cpu_keeps(ru
     assert cold(steps, SMALL) == {"cold operand": times, "cold TLB entry": times}
 
 
+def test_a_stay_with_another_thread_displaces_once_whatever_it_does_there():
+    away = [GUEST._replace(event=event) for event in ("switch_to", "SYSCALL", "switch_to")]
+    once = SMALL._replace(user=60)
+    there_and_back = [touch("VMSAVE", 0x1000), *away, touch("VMLOAD", 0x1000)]
+    assert cold(there_and_back, once)["cold operand"] == 1
+    assert cold([*there_and_back, *away, GUEST, *away, touch("VMLOAD", 0x1000)], once)["cold operand"] == 2
+
+
+def test_a_trace_and_the_replay_of_its_exits_find_the_same_pages_cold():
+    words = ("kernel", "sched", "kernel", "user", "sched", "sched")
+    for name, kinds in KINDS.items():
+        assert cold(run(ALL[name], exits(*words)).trace, usual()) == replay(kinds, words, usual()), name
+
+
 def test_each_cpu_has_a_cache_of_its_own():
     steps = [touch("VMSAVE", 0x1000), touch("VMLOAD", 0x1000, cpu=1)]
     assert cold(steps, SMALL)["cold operand"] == 2

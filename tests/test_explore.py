@@ -113,3 +113,25 @@ def test_what_is_not_there_is_one_line_and_status_2(wrong, capsys):
 def test_a_search_that_was_cut_short_is_no_success(capsys):
     assert command_line.main(["explore", "lazy", "--host", "zen3+fsgsbase", "--limit", "3000"]) == 1
     assert "not complete: stopped after" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("body,said", [
+    ("cpu.vmsave(vcpu.page)", "AttributeError: "),
+    ("len(7)", "TypeError: object of type 'int' has no len()"),
+])  # fmt: skip
+def test_a_path_whose_python_fails_is_told_by_its_own_line_and_status_2(body, said, tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(MINE.replace("base = cpu_kernelmode_gs_base(cpu, vcpu.cpu)", body), encoding="utf-8")
+    assert command_line.main(["explore", f"{file}:MyPath"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(said)
+    assert second == f"{file}, line 11, in vcpu_enter_exit: {body}"
+
+
+@pytest.mark.parametrize("option", ["--cpus", "--vcpus", "--limit"])
+@pytest.mark.parametrize("value,why", [("0", "0 is less than 1"), ("two", "'two' is no number")])
+def test_no_cpu_no_vcpu_and_no_instruction_is_refused(option, value, why, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["explore", "lazy", option, value])
+    assert ended.value.code == 2
+    assert f"argument {option}: {why}: write 1 or more" in capsys.readouterr().err

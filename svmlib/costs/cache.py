@@ -115,6 +115,7 @@ class _State:
     def __init__(self, cache: Cache):
         self.cache = cache
         self.passed = 0
+        self.away = False
         self.touched: dict[int, int] = {}
         self.found: Counter[str] = Counter()
 
@@ -123,9 +124,14 @@ class _State:
             self.take(token)
 
     def take(self, token: int) -> None:
-        """Let a page be touched (its address), or lines be displaced."""
+        """Let a page be touched (its address), or lines be displaced.
+
+        To another thread, its system call and back is one stay away (data/cache.csv, "user"), not three.
+        """
+        was_away, self.away = self.away, token == _AWAY
         if token < 0:
-            self.passed += self.cache.guest if token == _GUEST else self.cache.user
+            if not (was_away and self.away):
+                self.passed += self.cache.user if self.away else self.cache.guest
             return
         since = self.touched.get(token)
         is_cold = since is None or self.passed - since >= self.cache.capacity
