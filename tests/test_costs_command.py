@@ -7,6 +7,7 @@ import pytest
 
 from svmlib import __main__ as command_line
 from svmlib import costs, decide
+from svmlib.decide.text import as_text
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,16 @@ def test_the_tables_say_unit_list_seed_and_what_nobody_measured(decision):
         "two samples each on a CPU that nobody named",
     ):
         assert words in text
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_table_is_wider_than_the_terminal_and_every_column_is_there(decision, width):
+    tables = as_text(decision, width).split("f is the share of exits")[0].splitlines()[1:]
+    assert max(map(len, tables)) <= width
+    heads = " ".join(line for line in tables if line.startswith("host  "))
+    for name in (*(f"{a} − {b}" for a, b in decision.borders), *decision.paths):
+        assert name in heads
+    assert as_text(decision) == as_text(decision, 1_000)
 
 
 def test_a_loss_of_the_host_s_state_alone_leaves_out_what_every_path_pays(decision):

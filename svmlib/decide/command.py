@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import shutil
+import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,7 +13,7 @@ from ..costs import Mix, MixError, PriceError, Terms, by_reason, cache, lists, m
 from ..costs.prices import PriceList, Ticks
 from . import CAVEAT, PAIRS, PRICES, TERMS, Decision, calibration, decide
 from . import __doc__ as about
-from .text import as_json, calibration_json, calibration_text, evidence_text
+from .text import as_json, as_text, calibration_json, calibration_text, evidence_text
 
 _EXAMPLES = """\
 examples:
@@ -101,7 +103,10 @@ def _main(arguments: argparse.Namespace) -> int:
     costs = _prices_of(arguments)
     pairs = [_pair(text) for text in arguments.pair] or PAIRS
     decision = decide(costs, _chosen(arguments), pairs, _terms(arguments), arguments.draws, arguments.seed)
-    print(json.dumps(as_json(decision), ensure_ascii=False, indent=2) if arguments.json else decision)
+    if arguments.json:
+        print(json.dumps(as_json(decision), ensure_ascii=False, indent=2))
+    else:
+        print(as_text(decision, _width()))
     for path in pictures:
         _draw(decision, path)
     return 0
@@ -193,6 +198,11 @@ def _picture(name: str) -> Path:
     if not path.parent.is_dir():
         raise PriceError(f"--picture {name}: there is no folder {path.parent}")
     return path
+
+
+def _width() -> int | None:
+    """Return how wide a line may be: the terminal's width; None where a file or a pipe takes the tables."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _draw(decision: Decision, path: Path) -> None:

@@ -55,8 +55,11 @@ def calibration_json(found: Calibration) -> dict[str, Any]:
     return {"good": found.good, "free_parameters": found.free, "targets": outcomes}
 
 
-def as_text(decision: Decision) -> str:
-    """Return `decision` as tables; ModuleNotFoundError says so where tabulate is missing."""
+def as_text(decision: Decision, width: int | None = None) -> str:
+    """Return `decision` as tables, each cut into several where it is wider than `width`.
+
+    ModuleNotFoundError says so where tabulate is missing.
+    """
     title = f"TSC ticks an exit, price list {decision.prices.name}: median (5 to 95 %)"
     title += f" of {decision.draws:,} draws, seed {decision.seed}"
     pairs = [f"{a} − {b}" for a, b in decision.borders]
@@ -72,10 +75,10 @@ def as_text(decision: Decision) -> str:
             title,
             "",
             "A − B: negative where A is cheaper; behind it the probability that it is",
-            _table([*border, *answers], ("host", "f", *pairs)),
+            _cut([*border, *answers], ("host", "f", *pairs), width),
             "",
             "What the host's state costs: median ticks an exit; below it percent of a core",
-            _table(loads, ("host", "f", *decision.paths)),
+            _cut(loads, ("host", "f", *decision.paths), width),
             "",
             "f is the share of exits that reach vcpu_put. The hosts:",
             *notes,
@@ -92,6 +95,20 @@ def _table(body: Sequence[Sequence[str]], head: Sequence[str]) -> str:
         why = "the table needs the package tabulate, which is missing; pip install tabulate, or use --json"
         raise ModuleNotFoundError(why) from None
     return str(tabulate(body, headers=head, disable_numparse=True))
+
+
+def _cut(body: Sequence[Sequence[str]], head: Sequence[str], width: int | None) -> str:
+    """Return tables of as many columns as fit `width`, one at least; the first two name the rows of each."""
+    wide = [max(len(head[n]) + 2, *(len(row[n]) for row in body)) + 2 for n in range(len(head))]
+    groups: list[tuple[int, ...]] = [(0, 1)]
+    for column in range(2, len(head)):
+        more = (*groups[-1], column)
+        if width is None or len(more) == 3 or sum(wide[n] for n in more) - 2 <= width:
+            groups[-1] = more
+        else:
+            groups.append((0, 1, column))
+    tables = [_table([[row[n] for n in some] for row in body], [head[n] for n in some]) for some in groups]
+    return "\n\n".join(tables)
 
 
 def _share(f: Ticks) -> str:
