@@ -186,7 +186,8 @@ def _in_their_file(error: Exception) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename.endswith(".py") and ours not in Path(frame.filename).parents
     ]
-    theirs = [frame for frame in theirs if not Path(frame.filename).is_relative_to(sys.base_prefix)]
+    installed = [Path(sys.prefix), Path(sys.base_prefix)]
+    theirs = [frame for frame in theirs if not any(one in Path(frame.filename).parents for one in installed)]
     if not theirs:
         return ""
     said, last = traceback.format_exception_only(error)[-1].strip(), theirs[-1]

@@ -130,14 +130,11 @@ def _show(rows: list[report.Row], counts: Counter[str], folder: Path) -> None:
 def protection(said: "Iterable[Outcome]") -> str:
     """What protected from the submissions, by how many: a stock kernel has no layer, a cluster may differ."""
     counts = Counter(one.layers for one in said)
-    if not counts:
-        return "No submission was run."
-    if set(counts) == {()}:
-        return "They ran in stock kernels: nothing protected from them."
     return "\n".join(
         f"{many(count, 'submission')} ran behind {', '.join(layers)}."
-        for layers, count in counts.most_common()
         if layers
+        else f"{many(count, 'submission')}: nothing is on record that protected from them."
+        for layers, count in counts.most_common()
     )
 
 
