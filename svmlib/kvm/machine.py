@@ -11,7 +11,6 @@ from functools import partial
 from operator import itemgetter
 from typing import Any
 
-from .. import profiles
 from ..faults import Fault, Runaway, Shutdown
 from ..instructions import Cpu, events, sev_es
 from ..instructions.intercepts import EXITCODES as CODES
@@ -21,10 +20,10 @@ from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
 from ..trace import Trace
 from . import guest, kernels, nested, svm_ops
+from .boot import boot
 from .exits import ARRIVALS, EXITCODES, MORE_ARRIVALS, NESTED_KINDS, Exit, ExitRecord
-from .host import ENDING, MACHINE_CHECK, TASKS, Host, Task, new_vmcb
+from .host import ENDING, MACHINE_CHECK, TASKS, Host, Task
 from .invariants import Violation, broken, describe, left_behind
-from .percpu import symbols
 from .vcpu import Vcpu
 
 #: What is compared when a vCPU is put: every register that VMRUN does not carry.  A kernel leaves some out.
@@ -52,61 +51,44 @@ class Thread:
     """A user thread that runs a vCPU: where it is loaded, and the guest's registers that KVM keeps for it."""
 
     def __init__(self, machine: "Machine", number: int):
-        host = machine.host
-        self.task: Task = machine.kernel.task(host, number, machine.memory)
+        host, begun = machine.host, machine.booted.guests[number]
+        self.task: Task = machine.booted.tasks[number]
         self.states = guest.states(host.seed, number, machine.wide)
         self.registers = guest.registers(host.seed, number, machine.wide)
         self.turn = 0
         self.left = self.states[-1]
-        left = self.registers[-1]
         #: Registers that this guest has on this host beyond guest.REACH, always with the same value.
-        self.beyond = dict.fromkeys(machine.kernel.beyond, 0xFFFF_C900_0000_0000 + 0x1000 * (number + 1))
+        self.beyond = begun.beyond
         #: Whether it is an SEV-ES guest; the registers that the run loop swaps for it, and their values.
-        self.encrypted = host.sev_es and number == 0
+        self.encrypted = begun.fields["sev_es"]
         self.names = machine.swapped_names(self.encrypted)
-        self.swapped = tuple((left | self.beyond)[name] for name in self.names)
+        self.swapped = tuple([begun.left[name] for name in self.names])
         self.cpu: int | None = None
         self.in_period = False
         self.entries = 0
-        self.tsc_aux = 0x1000 + number
+        self.tsc_aux = begun.tsc_aux
         #: The vCPU's number; whether its L2 runs, and the half of its state that then waits.
         self.number, self.l2 = number, False
-        self.other = tuple(
-            nested.second_states(host, number)[-1][guest.REACH.index(name)] for name in VMRUN_SET.names
-        )
-        vmcb_pa = new_vmcb(machine.memory, number, left | {"TSC_AUX": self.tsc_aux}, host)
-        first = machine.processors[0]
-        fields = {
-            "_features": host.features,
-            "vmcb_pa": vmcb_pa,
-            **nested.set_up(machine.memory, number, host),
-            "cpu": 0,
-            "guest_state_loaded": False,
-            "sev_es": self.encrypted,
-            "tsc_aux": self.tsc_aux,
-            "spec_ctrl": left["SPEC_CTRL"],
-            "fred_rsp0": self.beyond.get("FRED_RSP0", 0),
-        }
-        self.vcpu = Vcpu(first, **fields)
+        self.other = nested.other_half(host, number)
+        self.vcpu = Vcpu(machine.processors[0], **begun.fields)
 
 
 class Machine:
     """CPUs, memory, threads, and one path that switches between host and guest on all of them."""
 
     def __init__(self, path: Any, host: Host):
-        """Boot `host`.  PathError where `path` lacks a function; see svmlib.paths for what a path is."""
+        """Begin on a freshly booted `host`.  PathError where `path` lacks a function; see svmlib.paths for what a path is."""
         self.functions = functions_of(path)
         self.host = host
         self.trace = Trace()
         self.kernel = kernels.of(host.kernel)
         self.wide = self.kernel.direct_map == DIRECT_MAP
+        self.booted = boot(host)
         self.memory = Memory(direct_map=self.kernel.direct_map, sme=host.sme)
+        self.booted.fill(self.memory)
         self.violation: Violation | None = None
         self.records: list[ExitRecord] = []
-        features = profiles.cpu(host.cpu).but(
-            null_clears_base=host.null_clears_base, fred=host.kernel == "fred"
-        )
-        new = partial(Processor, memory=self.memory, trace=self.trace, features=features)
+        new = partial(Processor, memory=self.memory, trace=self.trace, features=self.booted.features)
         self.processors = [new(n) for n in range(host.cpus)]
         self.cpus = [Cpu(p) for p in self.processors]
         #: What a host kernel remembers elsewhere than in registers and memory: plain values, by name.
@@ -115,29 +97,23 @@ class Machine:
         self.coming: list[tuple[str, int]] = []
         self.began = 0
         self._compare(path, host)
-        self._boot(host)
+        self._connect()
         self.threads = [Thread(self, n) for n in range(host.vcpus)]
         #: An ordinary thread for each CPU, which gets it when a vCPU's time slice is over.
-        self.others = [self.kernel.task(host, host.vcpus + n, self.memory) for n in range(host.cpus)]
+        self.others = self.booted.others
         self.current: list[Thread | None] = [None] * host.cpus
-        self.trace.guest = {name: set() for name in guest.REACH}
-        for thread in self.threads:
-            second = nested.second_states(host, thread.number) if host.nested else ()
-            for state in (*thread.states, *second):
-                for name, value in zip(guest.REACH, state, strict=True):
-                    self.trace.guest[name].add(value)
-            for name, value in ({"TSC_AUX": thread.tsc_aux} | thread.beyond).items():
-                self.trace.guest.setdefault(name, set()).add(value)
 
-    def _boot(self, host: Host) -> None:
-        names = symbols(host.cpus, host.seed, self.kernel.direct_map, self.kernel.per_cpu.lower())
-        for p in self.processors:
-            self.kernel.boot(p, host)
-            p.symbols = names
+    def _connect(self) -> None:
+        """Begin with the state that the host has booted to, and hear of what arrives."""
+        self.trace.guest = self.booted.values
+        for p, registers in zip(self.processors, self.booted.registers, strict=True):
+            p.regs.update(registers)
+            p.per_cpu = self.kernel.per_cpu
+            p.symbols = self.booted.symbols
             p.on_fault = partial(self.kernel.exception, self)
             p.on_event = self._event
             p.guest = self._astray
-            self.trace.start[p.index] = dict(p.regs)
+            self.trace.start[p.index] = dict(registers)
             self.trace.host[p.index] = [(0, self.trace.start[p.index])]
 
     def _compare(self, path: Any, host: Host) -> None:

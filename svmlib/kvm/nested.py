@@ -70,6 +70,12 @@ def second_states(host: Host, number: int) -> tuple[tuple[int, ...], ...]:
     return guest.states(host.seed, number + 0x80)
 
 
+def other_half(host: Host, number: int) -> tuple[int, ...]:
+    """Return the half of vCPU `number`'s L2 that VMRUN carries, as it is at first; nothing without an L2."""
+    second = second_states(host, number)[-1] if host.nested else ()
+    return tuple([second[at] for at in _HALF]) if second else ()
+
+
 def _nested_paging(memory: Memory, vmcb01: Vmcb, number: int) -> None:
     """Let L1 execute VMLOAD and VMSAVE: its 2 MiB behind nested page tables."""
     tables = _TABLES + 0x4000 * number
