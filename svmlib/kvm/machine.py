@@ -14,7 +14,7 @@ from typing import Any
 from ..faults import Fault, Runaway, Shutdown
 from ..instructions import Cpu, events, sev_es
 from ..instructions.intercepts import EXITCODES as CODES
-from ..instructions.svm import HOST_SET, VMRUN_SET, VMSAVE_SET
+from ..instructions.svm import HOST_SET, VMSAVE_SET
 from ..memory import DIRECT_MAP, Memory
 from ..processor import CALL_LIMIT, RFLAGS_IF, Processor
 from ..registers import MSR, carried_by
@@ -77,7 +77,7 @@ class Machine:
     """CPUs, memory, threads, and one path that switches between host and guest on all of them."""
 
     def __init__(self, path: Any, host: Host):
-        """Begin on a freshly booted `host`.  PathError where `path` lacks a function; see svmlib.paths for what a path is."""
+        """Begin on a freshly booted `host`.  PathError where `path`, see svmlib.paths, lacks a function."""
         self.functions = functions_of(path)
         self.host = host
         self.trace = Trace()
