@@ -169,19 +169,18 @@ def _reached(function: Any, seen: set[int] | None = None) -> Iterator[tuple[str,
     if isinstance(function, MethodType):
         yield name_of(function.__self__), function.__self__
         function = function.__func__
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType) or str(function.__module__).startswith("svmlib."):
+    if not isinstance(function, FunctionType) or str(function.__module__).startswith("svmlib."):
         return
-    names = list(_names(code))
+    names = list(_names(function.__code__))
     outside = [(name, function.__globals__[name]) for name in names if name in function.__globals__]
     outside += [(name, sys.modules.get(name)) for name in names if name.startswith(_REFERENCE)]
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         outside.append((name, cell.cell_contents))
     outside += [(f"a default of {name_of(function)}", value) for value in function.__defaults__ or ()]
     outside += vars(function).items()
     for name, value in outside:
         yield name, value
-        if hasattr(value, "__code__"):
+        if isinstance(value, FunctionType | MethodType):
             yield from _reached(value, seen)
 
 

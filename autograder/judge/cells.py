@@ -144,10 +144,6 @@ class Session:
     def machine(self, of: str, arguments: list[Any]) -> Any:
         """Call a function of a path on the machine."""
         self._require_alive(of)
-        if of not in self.remembered:
-            self.remembered.append(of)
-            if refused := self.ask({"do": "remember", "of": of}).get("refused"):
-                raise failure(str(refused)[:300])
         pattern = [
             ["x", "cpu" if isinstance(argument, Cpu) else "vcpu", place]
             if isinstance(argument, Cpu | Vcpu)
@@ -157,7 +153,7 @@ class Session:
         key = json.dumps([of, pattern])
         behaviour = self.behaviours.get(key)
         if behaviour is None:
-            behaviour = Behaviour(of, pattern, lambda question: self._asked_alive(of, question))
+            behaviour = Behaviour(of, pattern, lambda question: self._asked_of(of, question))
             self.behaviours[key] = behaviour
         try:
             end, results, error = behaviour.perform(arguments)
@@ -168,6 +164,17 @@ class Session:
         if end[0] == "return":
             return wire.decode(end[1], lambda rest: _returned(rest, results)) if len(end) > 1 else None
         raise self._error(end[1:], error)
+
+    def _asked_of(self, of: str, question: Question) -> Question:
+        """Ask about a path's function; with the first question goes what it could remember is noted."""
+        if of in self.remembered:
+            return self._asked_alive(of, question)
+        self.remembered.append(of)
+        answer = self._asked_alive(of, question | {"first": True})
+        if refused := answer.get("refused"):
+            self.ended[of] = str(refused)[:300]
+            raise failure(self.ended[of])
+        return answer
 
     def changed(self) -> list[str]:
         """The Python variables that the functions of paths changed in this cell."""

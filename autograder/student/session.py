@@ -133,15 +133,15 @@ class Session:
 
         return self._tried(collect, request["as"])
 
-    def do_remember(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Note what a function could remember in Python; say so where it is a reference path's own."""
-        function = self.objects[request["of"]]
-        self.before[request["of"]] = watch.remembered(function)
+    def _refused(self, of: str) -> str:
+        """Note what a function could remember in Python; why it is refused where it is a reference path's."""
+        function = self.objects.get(of)
+        self.before[of] = watch.remembered(function)
         try:
             watch.require_own(function)
         except watch.CheckFailed as refused:
-            return {"refused": str(refused)}
-        return {}
+            return str(refused)
+        return ""
 
     def do_changed(self, request: dict[str, Any]) -> dict[str, Any]:
         """Name what has changed of it since."""
@@ -153,6 +153,8 @@ class Session:
 
     def do_machine(self, request: dict[str, Any]) -> dict[str, Any]:
         """Call a function of a path: the instructions it posts, until it looks at an answer or ends."""
+        if request.get("first") and (refused := self._refused(request["of"])):
+            return {"refused": refused}
         script, known = list(request["script"]), request["known"]
         while True:
             call = Call(script, known, self.ask)

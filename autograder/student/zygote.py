@@ -29,6 +29,13 @@ _BELOW = tuple(f"{name}." for name in layers.ANSWERS)
 _WHY = "{} is not there while a submission is graded: it holds answers. Write it yourself."
 
 
+class NoAnswerError(ImportError):
+    """What is not there for want of being allowed; IPython shows the line alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"ImportError: {self}"]
+
+
 class NoAnswers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Says clearly why a module with answers cannot be imported; its files cannot be read either.
 
@@ -39,10 +46,10 @@ class NoAnswers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Refuse the modules with answers, leave all others to Python."""
         if name.startswith(_BELOW) or name in layers.ANSWERS:
             if not _importer().startswith("svmlib."):
-                raise ImportError(_WHY.format(name), name=name)
+                raise NoAnswerError(_WHY.format(name), name=name)
             return ModuleSpec(name, self, is_package=True)
         if name.partition(".")[0] in ("solutions", "exercises"):
-            raise ImportError(f"{name} is not there while a submission is graded.", name=name)
+            raise NoAnswerError(f"{name} is not there while a submission is graded.", name=name)
         return None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -52,7 +59,7 @@ class NoAnswers(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if name.startswith("__"):
                 raise AttributeError(name)
             if not _importer().startswith("svmlib."):
-                raise ImportError(_WHY.format(module.__name__), name=module.__name__)
+                raise NoAnswerError(_WHY.format(module.__name__), name=module.__name__)
             return _Missing(f"{module.__name__}.{name}")
 
         module.__getattr__ = missing  # type: ignore[method-assign]
@@ -65,7 +72,7 @@ class _Missing:
         self.name = name
 
     def __call__(self, *_: Any, **__: Any) -> Any:
-        raise ImportError(_WHY.format(self.name))
+        raise NoAnswerError(_WHY.format(self.name))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
