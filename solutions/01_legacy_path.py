@@ -90,7 +90,7 @@ def restore_host_msrs(cpu, vcpu):
 # %% points=3 test="host_msrs"
 check.restores(save_host_msrs, restore_host_msrs, HOST_SAVE_USER_MSRS)
 ### BEGIN HIDDEN TESTS
-check.restores(save_host_msrs, restore_host_msrs, HOST_SAVE_USER_MSRS, runs=20, name="01 host_msrs")
+check.restores(save_host_msrs, restore_host_msrs, HOST_SAVE_USER_MSRS, runs=8, name="01 host_msrs")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -218,7 +218,7 @@ path = check.path(
 check.survives(path, "user", "kernel", "user+nmi", "user", host=Host(seed=34))
 check.at_most(path, "user", VMSAVE=1, VMLOAD=1)
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, name="01 put")
+check.survives_random(path, "user", "kernel", "user+nmi", length=8, name="01 put")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -232,7 +232,7 @@ path = check.path(
 moves = ("kernel", "kernel@1", "kernel#1", "kernel+nmi@1", "user#1", "user@1#1", "user", "user@1")
 check.survives(path, *moves, host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, runs=40, name="01 migration")
+check.survives_random(path, name="01 migration")
 ### END HIDDEN TESTS
 
 # %% [markdown]

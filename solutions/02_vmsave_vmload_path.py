@@ -80,7 +80,7 @@ def load_this_page(cpu, vcpu):
 check.restores(prepare_switch_to_guest, load_this_page, carried_by("VMSAVE"))
 check.once_a_period(prepare_switch_to_guest, "VMSAVE")
 ### BEGIN HIDDEN TESTS
-check.restores(prepare_switch_to_guest, load_this_page, carried_by("VMSAVE"), runs=20, name="02 save")
+check.restores(prepare_switch_to_guest, load_this_page, carried_by("VMSAVE"), runs=8, name="02 save")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -155,7 +155,7 @@ path = check.path(
 )
 check.survives(path, "user", "kernel", "user+nmi", "user", "user", host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, name="02 put")
+check.survives_random(path, "user", "kernel", "user+nmi", length=8, name="02 put")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -171,7 +171,7 @@ path = check.path(
 moves = ("kernel", "kernel@1", "kernel#1", "kernel+nmi@1", "user#1", "user@1#1", "user", "user@1")
 check.survives(path, *moves, host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, runs=40, name="02 migration")
+check.survives_random(path, name="02 migration")
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -151,7 +151,7 @@ for fsgsbase in (True, False):
     check.survives(path, "user", "kernel", "kernel", "user+nmi", "user", "user", host=host)
 check.at_most(path, "kernel", "kernel", VMLOAD=1)
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, "user", "kernel", "user+nmi", length=8, runs=40, name="03 put")
+check.survives_random(path, "user", "kernel", "user+nmi", length=8, name="03 put")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -167,7 +167,7 @@ path = check.path(
 moves = ("kernel", "kernel@1", "kernel#1", "kernel+nmi@1", "user#1", "user@1#1", "user", "user@1")
 check.survives(path, *moves, host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, runs=40, name="03 migration")
+check.survives_random(path, name="03 migration")
 ### END HIDDEN TESTS
 
 # %% [markdown]
