@@ -14,10 +14,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm import tqdm
-
 from . import engine, notebooks, release, sample
-from .classes import attempts, bills, collect, entries, gradebook, marks, outcomes, similarity
+from .bar import bar
+from .classes import attempts, bills, collect, deadlines, entries, gradebook, marks, outcomes, similarity
 from .classes.deadlines import Choice
 from .classes.entries import Change, Entry
 from .classes.outcomes import Outcome
@@ -58,6 +57,7 @@ def grade(
     is_new = not (folder / "class.json").exists()
     is_sample = handed_in is None and (is_new or bool(release.facts(folder)["sample"]))
     _prepare(folder, scripts, is_sample=is_sample)
+    deadlines.check(folder)
     if is_sample:
         for name in ("received", "submitted"):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -164,11 +164,11 @@ class _Run:
         """The engine's verdicts, with a bar that counts what failed and what tampered."""
         counts: Counter[str] = Counter()
         submissions = (self._submission(choice) for choice in self.choices.values())
-        with tqdm(total=len(self.choices), desc="grading", unit="submission") as bar:
+        with bar("grading", "submission", total=len(self.choices)) as seen:
             for verdict in self.by(self.release, submissions, self.options, journal):
                 counts[verdict.status] += 1
-                bar.set_postfix(failed=counts["failed"], tampered=counts["tampered"], refresh=False)
-                bar.update()
+                seen.set_postfix(failed=counts["failed"], tampered=counts["tampered"], refresh=False)
+                seen.update()
                 yield verdict
 
     def _submission(self, choice: Choice) -> Submission:

@@ -208,6 +208,40 @@ def test_nothing_is_written_outside_the_class(folder, tmp_path, right):
     assert after - before == {place}
 
 
+def test_a_member_whose_name_leads_out_of_the_archive_is_listed_as_refused(folder, tmp_path, right, capsys):
+    names = ("../jdoe1/evil.ipynb", "/etc/evil.ipynb", "..\\evil.ipynb", "c:/evil.ipynb", "work/..")
+    inner = zipped(tmp_path / "inner.zip", {"../inner.ipynb": right})
+    files = dict.fromkeys(names, right) | {"jdoe1/work.zip": inner.read_bytes()}
+    fine = {f"jdoe1/{EXERCISE}.ipynb": right, "jmueller/.ipynb_checkpoints/x.ipynb": b"hidden"}
+    place = zipped(tmp_path / "a.zip", files | fine)
+    assert main(["collect", str(folder), str(place), "--json"]) == 3
+    entries = json.loads(capsys.readouterr().out)
+    refused = {one["origin"]: one["note"] for one in entries if one["outcome"] == "refused"}
+    assert refused == dict.fromkeys(
+        [f"a.zip:{name}" for name in (*names, "jdoe1/work.zip/../inner.ipynb")],
+        "its name leads out of the archive",
+    )
+    assert [(one.student, one.exercise) for one in attempts.read(folder)] == [("jdoe1", EXERCISE)]
+    assert not (folder / "unknown").exists()
+
+
+@pytest.mark.parametrize("command", ["collect", "grade", "marks", "feedback", "report", "export"])
+def test_a_mistake_in_the_deadlines_is_told_by_line_and_column_before_anything_is_done(
+    folder, tmp_path, right, other, capsys, command
+):
+    taken(folder, flat(tmp_path, right, other))
+    (folder / "deadlines.csv").write_text(
+        f"exercise,student,due,excused,zone\n{EXERCISE},all,2026-12-01 23:59,,Europe/Bern\n", "utf-8"
+    )
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    assert main([command, str(folder), *[str(tmp_path / "flat")] * (command == "collect")]) == 1
+    assert capsys.readouterr().err == (
+        f'{folder}/deadlines.csv, line 2, zone: "Europe/Bern" is no time zone: a name such as Europe/Berlin '
+        "or UTC\n"
+    )
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
 def test_two_students_of_one_name_are_nobody(folder):
     twins = [JANE, JANE._replace(student="jdoe2", canvas="103")]
     assert collect.by_name("Jane Doe", twins) == ""

@@ -46,18 +46,29 @@ def test_summer_time_is_the_zones(folder):
 @pytest.mark.parametrize(
     "line, complaint",
     [
-        ("02_none,all,2026-12-01 23:59,,", 'there is no exercise "02_none"'),
-        (f"{E},nobody,2026-12-01 23:59,,", 'nobody in students.csv is "nobody"'),
-        (f"{E},all,1.12.2026,,", "due is written 2026-12-01 23:59"),
-        (f"{E},all,2026-13-01 23:59,,", "month must be in 1..12"),
-        (f"{E},all,2026-12-01 23:59,maybe,", "excused is yes, no or blank"),
-        (f"{E},all,2026-12-01 23:59,,Europe/Bern", "is no time zone"),
-        (f"{E},all,2026-03-29 02:30,,", "does not exist in Europe/Berlin"),
+        ("02_none,all,2026-12-01 23:59,,", 'exercise: "02_none" is not released here'),
+        (f"{E},nobody,2026-12-01 23:59,,", 'student: nobody in students.csv is "nobody"'),
+        (f"{E},all,1.12.2026,,", "due: a time is written 2026-12-01 23:59"),
+        (f"{E},all,2026-13-01 23:59,,", "due: .*month must be in 1..12"),
+        (f"{E},all,2026-12-01 23:59,maybe,", "excused: it is yes, no or blank"),
+        (f"{E},all,2026-12-01 23:59,,Europe/Bern", "zone: .* is no time zone"),
+        (f"{E},all,2026-03-29 02:30,,", "due: .* does not exist in Europe/Berlin"),
     ],
 )
 def test_a_line_that_means_nothing_is_named(folder, line, complaint):
-    with pytest.raises(release.ReleaseError, match=rf"line 2: .*{complaint}"):
+    with pytest.raises(release.ReleaseError, match=rf"line 2, {complaint}"):
         read(folder, line)
+
+
+def test_a_line_is_numbered_as_an_editor_does(folder):
+    with pytest.raises(release.ReleaseError, match=r'line 5, excused: .* not "perhaps"'):
+        read(folder, f"{E},all,2026-12-01 23:59,,", "", ",,,,", f"{E},jane,,perhaps,")
+
+
+def test_a_file_without_the_line_of_names_is_refused(folder):
+    (folder / "deadlines.csv").write_text(f"{E},all,2026-12-01 23:59,,\n", "utf-8")
+    with pytest.raises(release.ReleaseError, match="first line names the columns"):
+        deadlines.read(folder, [E], [])
 
 
 def test_a_second_line_for_the_same_is_refused(folder):

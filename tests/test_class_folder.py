@@ -163,7 +163,7 @@ def test_a_class_in_order_has_nothing_amiss(folder):
         ),
         (lambda folder: (folder / "gradebook.db").write_bytes(b"x" * 5000), "damaged"),
         (lambda folder: shutil.rmtree(folder / "received" / "anna1"), "received files are gone"),
-        (lambda folder: (folder / "deadlines.csv").write_text("a,b\n1,2\n"), "needs the columns"),
+        (lambda folder: (folder / "deadlines.csv").write_text("a,b\n1,2\n"), "first line names the columns"),
     ],
     ids=["mode", "source", "gradebook", "received", "deadlines"],
 )

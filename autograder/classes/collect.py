@@ -9,6 +9,9 @@ Every file has an outcome, and none is dropped in silence:
     unknown student   kept in unknown/
     unknown exercise  kept in unknown/
     no notebook       only named
+    refused           only named, with why: a name in an archive that leads out of it
+
+Hidden files, such as Jupyter's checkpoints, are no submission and are passed over.
 """
 
 import json
@@ -17,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 from .. import release
 from ..submissions import LARGEST
@@ -29,7 +33,7 @@ GRADE_ID = re.compile(r'"grade_id"\s*:\s*"([^"\\]{1,80})"')
 CELL_ID = re.compile(r'"id"\s*:\s*"([^"\\]{1,80})"')
 BEGIN = re.compile(r"""begin\(\\?["'](\w+)\\?["']""")
 TAKEN = ("taken", "renamed", "duplicate")
-OUTCOMES = (*TAKEN, "again", "unknown student", "unknown exercise", "no notebook")
+OUTCOMES = (*TAKEN, "again", "unknown student", "unknown exercise", "no notebook", "refused")
 
 
 class Entry(NamedTuple):
@@ -157,6 +161,8 @@ def _take(
     here: dict[tuple[str, str, str], Attempt],
     owners: dict[str, str],
 ) -> Entry:
+    if found.refused:
+        return Entry("refused", "", "", found.origin, found.refused)
     if not (found.file.lower().endswith(".ipynb") or b'"nbformat"' in found.data):
         return Entry("no notebook", "", "", found.origin)
     data = found.data[: LARGEST + 1]
@@ -194,10 +200,8 @@ def _keep(folder: Path, found: Found, digest: str) -> None:
     (place / name).write_bytes(found.data)
 
 
-def worksheet_times(path: Path, zone: str) -> dict[str, datetime]:
+def worksheet_times(path: Path, zone: ZoneInfo) -> dict[str, datetime]:
     """The exact time of each submission in a Moodle grading worksheet, by Moodle's number."""
-    from zoneinfo import ZoneInfo
-
     from dateutil import parser
 
     times = {}
@@ -212,5 +216,5 @@ def worksheet_times(path: Path, zone: str) -> dict[str, datetime]:
                 when = parser.parse(row[column], fuzzy=True)
             except ValueError:
                 raise release.ReleaseError(f'{path}: "{row[column]}" is no time that is known here') from None
-            times[number[0]] = when.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+            times[number[0]] = when.replace(tzinfo=zone).astimezone(UTC)
     return times

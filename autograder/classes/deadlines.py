@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .. import release
 from ..release import ReleaseError
-from . import tables
+from . import roster, tables
 from .attempts import Attempt
 
 ALL = "all"
@@ -55,46 +55,60 @@ def read(folder: Path, exercises: Iterable[str], students: Iterable[str]) -> Dea
     lines: dict[tuple[str, str], Deadline] = {}
     if not path.exists():
         return Deadlines(lines)
-    rows, known, people = tables.read(path), set(exercises), set(students)
-    if rows and not set(rows[0]) >= NEEDED:
+    (columns, rows), known, people = tables.table(path), set(exercises), set(students)
+    if not set(columns) >= NEEDED:
         raise ReleaseError(
-            f"{path} needs the columns {', '.join(sorted(NEEDED))}; it has {', '.join(rows[0])}"
+            f"{path}: its first line names the columns {HEADER.strip()}; here it is {','.join(columns)}"
         )
     zone = release.facts(folder).get("zone", "UTC")
-    for number, row in enumerate(rows, 2):
+    for number, row in rows:
         where = f"{path}, line {number}"
         exercise, student = row["exercise"], row["student"] or ALL
         if exercise not in known:
-            raise ReleaseError(f'{where}: there is no exercise "{exercise}": {", ".join(sorted(known))}')
+            raise ReleaseError(
+                f'{where}, exercise: "{exercise}" is not released here; {", ".join(sorted(known))} are'
+            )
         if student != ALL and people and student not in people:
-            raise ReleaseError(f'{where}: nobody in students.csv is "{student}"')
+            raise ReleaseError(f'{where}, student: nobody in students.csv is "{student}"')
         if (exercise, student) in lines:
             raise ReleaseError(f"{where}: a second line for {exercise} and {student}")
         excused = row.get("excused", "").lower()
         if excused not in ("", "yes", "no"):
-            raise ReleaseError(f'{where}: excused is yes, no or blank, not "{excused}"')
-        due = moment(row["due"], row.get("zone") or zone, where) if row["due"] else None
+            raise ReleaseError(f'{where}, excused: it is yes, no or blank, not "{excused}"')
+        own = row.get("zone", "")
+        at = time_zone(own or zone, f"{where}, zone" if own else f"{folder / 'class.json'}, zone")
+        due = moment(row["due"], at, f"{where}, due") if row["due"] else None
         lines[exercise, student] = Deadline(due, excused == "yes")
     return Deadlines(lines)
 
 
-def moment(text: str, zone: str, where: str) -> datetime:
-    """A local time of a zone, in UTC; one that the clocks skip is an error, one shown twice is the later."""
+def check(folder: Path) -> None:
+    """Refuse a class whose deadlines.csv has a mistake, before anything is done by it."""
+    if exercises := release.facts(folder)["exercises"]:
+        read(folder, exercises, roster.read(folder))
+
+
+def time_zone(name: str, where: str) -> ZoneInfo:
+    """A zone of the IANA database; another name is refused, with where it stands."""
     try:
-        at = ZoneInfo(zone)
+        return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ReleaseError(
-            f'{where}: "{zone}" is no time zone: a name such as Europe/Berlin or UTC'
+            f'{where}: "{name}" is no time zone: a name such as Europe/Berlin or UTC'
         ) from None
+
+
+def moment(text: str, at: ZoneInfo, where: str) -> datetime:
+    """A local time of a zone, in UTC; one that the clocks skip is an error, one shown twice is the later."""
     if not TIME.fullmatch(text):
-        raise ReleaseError(f'{where}: due is written 2026-12-01 23:59, not "{text}"')
+        raise ReleaseError(f'{where}: a time is written 2026-12-01 23:59, not "{text}"')
     try:
         local = datetime.fromisoformat(text).replace(tzinfo=at, fold=1)
     except ValueError as error:
         raise ReleaseError(f'{where}: "{text}": {error}') from None
     in_utc = local.astimezone(UTC)
     if in_utc.astimezone(at).replace(tzinfo=None) != local.replace(tzinfo=None):
-        raise ReleaseError(f"{where}: {text} does not exist in {zone}: the clocks go forward then")
+        raise ReleaseError(f"{where}: {text} does not exist in {at.key}: the clocks go forward then")
     return in_utc
 
 

@@ -58,7 +58,7 @@ def _frozen(folder: Path) -> Iterator[Finding]:
         yield Finding("note", "nothing is released yet", f"python -m autograder release {folder}")
         return
     release.intact(folder)
-    yield Finding("ok", f"{len(released)} exercises and the library are as they were released")
+    yield Finding("ok", f"as it was released: the library, {', '.join(sorted(released))}")
 
 
 def _course(folder: Path) -> Iterator[Finding]:

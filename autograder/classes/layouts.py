@@ -28,6 +28,7 @@ MOODLE = re.compile(r"(?P<name>[^/]+?)_(?P<moodle>\d+)_assignsubmission_(?:file|
 EXCHANGE = re.compile(r"(?P<student>.+?)\+(?P<exercise>[^+]+)\+(?P<time>[^+]+)(?:\+[^+]+)?$")
 NBGRADERS = ("timestamp.txt", "submission_secret.txt", "")  # files of its own, and the folder itself
 HIDDEN = re.compile(r"(^|/)(\.|__MACOSX/)")
+ASTRAY = re.compile(r"[/\\]|[A-Za-z]:[/\\]|(.*[/\\])?\.\.([/\\]|$)")
 
 
 class Found(NamedTuple):
@@ -41,6 +42,8 @@ class Found(NamedTuple):
     late: bool
     data: bytes
     exercise: str = ""
+    #: Why it is not taken, whoever it is from.
+    refused: str = ""
 
 
 class Member(NamedTuple):
@@ -49,6 +52,7 @@ class Member(NamedTuple):
     path: str
     when: datetime
     read: Callable[[], bytes]
+    refused: str = ""
 
 
 def members(place: Path) -> Iterator[Member]:
@@ -78,9 +82,12 @@ def _zipped(archive: zipfile.ZipFile, prefix: str, *, nested: bool) -> Iterator[
     if len(listed) > MOST:
         raise ReleaseError(f"{archive.filename or prefix} has {len(listed):,} files; {MOST:,} are the most")
     for info in sorted(listed, key=lambda info: info.filename):
+        name, when = prefix + info.filename, _time(info)
+        if ASTRAY.match(info.filename):
+            yield Member(name, when, bytes, "its name leads out of the archive")
+            continue
         if info.is_dir() or HIDDEN.search(info.filename):
             continue
-        name, when = prefix + info.filename, _time(info)
         if nested and info.filename.lower().endswith(".zip"):
             inner = _open(_member(archive, info))
             if inner is not None:
@@ -129,7 +136,7 @@ def kind_of(place: Path) -> str:
     """Which of these a folder or archive is, from the names in it."""
     if inbound(place) != place:
         return "exchange"
-    names = [member.path for member in members(place)]
+    names = [member.path for member in members(place) if not member.refused]
     exchange = [name for name in names if EXCHANGE.match(name.split("/")[0])]
     for kind, known in (
         ("exchange", exchange),
@@ -161,12 +168,16 @@ def read(place: Path, kind: str = "", times: dict[str, datetime] | None = None) 
     }
     reader = readers[kind]
     for member in members(place):
-        found = reader(member)
+        found = _refused(member) if member.refused else reader(member)
         if found is None:
             continue
         if times and found.who.get("moodle", "") in times:
             found = found._replace(when=times[found.who["moodle"]], exact=True)
         yield found._replace(origin=f"{place.name}:{member.path}")
+
+
+def _refused(member: Member) -> Found | None:
+    return Found("", {}, member.path, member.when, False, False, b"", refused=member.refused)
 
 
 def _exchange(member: Member) -> Found | None:

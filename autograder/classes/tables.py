@@ -3,6 +3,7 @@
 import csv
 import io
 from pathlib import Path
+from typing import NamedTuple
 
 from ..release import ReleaseError
 
@@ -10,8 +11,20 @@ ENCODINGS = ("utf-8-sig", "utf-16", "cp1252")
 SEPARATORS = ",;\t"
 
 
+class Table(NamedTuple):
+    """A CSV file's names of columns, and each row with the number of its line."""
+
+    columns: list[str]
+    rows: list[tuple[int, dict[str, str]]]
+
+
 def read(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file by its first line's names; ReleaseError where it is none."""
+    return [row for _, row in table(path).rows]
+
+
+def table(path: Path) -> Table:
+    """A CSV file with what tells where in it something stands; ReleaseError where it is none."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -23,15 +36,18 @@ def read(path: Path) -> list[dict[str, str]]:
     separator = max(SEPARATORS, key=first.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
-        header, *rest = [line for line in lines if any(field.strip() for field in line)]
+        # A field in quotes may go over several lines: a row's number is the one that it ends in.
+        (_, header), *rest = [(lines.line_num, line) for line in lines if any(map(str.strip, line))]
     except csv.Error as error:
         raise ReleaseError(f"{path} is not a CSV file: {error}") from None
     names = [name.strip() for name in header]
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise ReleaseError(f"{path} has two columns named {', '.join(twice)}: rename or delete one")
-    return [
-        dict(zip(names, [field.strip() for field in line] + [""] * len(names), strict=False)) for line in rest
-    ]
+    blank = [""] * len(names)
+    return Table(
+        names,
+        [(at, dict(zip(names, [*map(str.strip, line), *blank], strict=False))) for at, line in rest],
+    )
 
 
 def decode(data: bytes) -> str:

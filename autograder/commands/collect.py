@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 from .. import release
+from ..bar import bar
 from ..classes import collect, deadlines, layouts, roster
 from . import DONE, LOOK, as_json, class_argument, json_argument, many
 
@@ -21,7 +20,7 @@ EXAMPLES = """\
 
 Files are matched by their contents, too, so a renamed notebook is found. What is here already is not taken
 twice.
-Exit code 3: some file is nobody's or no exercise's; it is kept in the class's unknown/.
+Exit code 3: some file is nobody's or no exercise's, and is kept in the class's unknown/, or was refused.
 """
 
 
@@ -45,9 +44,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Collect, and name every file that needs a look."""
     folder = release.existing(options.folder)
-    entries = list(tqdm(_entries(folder, options), desc="collecting", unit="file"))
+    deadlines.check(folder)
+    with bar("collecting", "file", _entries(folder, options)) as came_in:
+        entries = list(came_in)
     counts = Counter(one.outcome for one in entries)
-    odd = any(one.outcome.startswith("unknown") for one in entries)
+    lost = any(one.outcome.startswith("unknown") for one in entries)
+    odd = lost or counts["refused"]
     if options.json:
         print(as_json([one._asdict() for one in entries]))
         return LOOK if odd else DONE
@@ -63,13 +65,13 @@ def run(options: argparse.Namespace) -> int:
         f"{many(len(entries), 'file')}: "
         + ", ".join(f"{counts[o]:,} {o}" for o in collect.OUTCOMES if counts[o])
     )
-    if odd:
+    if lost:
         print(f"Files of nobody are in {folder / 'unknown'}: collect CLASS FILE --student ID takes one in.")
     return LOOK if odd else DONE
 
 
 def _entries(folder: Path, options: argparse.Namespace) -> Iterator[collect.Entry]:
-    zone = release.facts(folder).get("zone", "UTC")
+    zone = deadlines.time_zone(release.facts(folder).get("zone", "UTC"), f"{folder / 'class.json'}, zone")
     times = collect.worksheet_times(options.worksheet, zone) if options.worksheet else None
     if options.worksheet:
         _, listed = roster.import_list(options.worksheet)

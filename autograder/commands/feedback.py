@@ -2,9 +2,8 @@
 
 import argparse
 
-from tqdm import tqdm
-
 from .. import release
+from ..bar import bar
 from ..classes import feedback
 from . import DONE, class_argument, many
 
@@ -31,7 +30,8 @@ def run(options: argparse.Namespace) -> int:
     if options.student and not rows:
         raise release.ReleaseError(f'nobody in the class is "{options.student}"')
     work = feedback.work(folder, rows)
-    for one in tqdm(work, desc="writing", unit="page"):
-        feedback.write(folder, feedback.make(folder, *one))
+    with bar("writing", "page", work) as pages:
+        for one in pages:
+            feedback.write(folder, feedback.make(folder, *one))
     print(f"{many(len(work), 'page')} in {folder / 'feedback'}")
     return DONE

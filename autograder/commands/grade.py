@@ -164,12 +164,12 @@ class _Question:
 
 def grade_me(options: argparse.Namespace) -> int:
     """Grade the learner's own copies."""
-    from tqdm import tqdm
-
     from .. import me
+    from ..bar import bar
 
     scripts = notebooks.scripts(notebooks.ROOT / "solutions")
-    mine = [me.grade(script) for script in tqdm(scripts, desc="grading", unit="exercise")]
+    with bar("grading", "exercise", scripts) as watched:
+        mine = [me.grade(script) for script in watched]
     if options.json:
         print(report.as_json([one.row for one in mine]))
     else:

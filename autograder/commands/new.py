@@ -1,7 +1,6 @@
 """new: a class folder with its own secret, settings and database."""
 
 import argparse
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .. import release
 from ..classes import deadlines
@@ -53,12 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Make the folder and say what comes next."""
-    try:
-        ZoneInfo(options.zone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise release.ReleaseError(
-            f'"{options.zone}" is no time zone: a name such as Europe/Berlin'
-        ) from None
+    deadlines.time_zone(options.zone, "--zone")
     folder = release.new(
         options.folder,
         course=options.course,

@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from tqdm import tqdm
-
 from .. import notebooks, release
+from ..bar import bar
 from . import DONE, class_argument
 
 HELP = "freeze exercises in the class, and make the learners' notebooks"
@@ -49,8 +48,9 @@ def run(options: argparse.Namespace) -> int:
     if not chosen:
         raise release.ReleaseError(f"{options.source} holds no NN_topic.py")
     before = set(release.facts(folder)["exercises"])
-    for script in tqdm(chosen, desc="releasing", unit="exercise"):
-        release.release(folder, [script], again=options.again)
+    with bar("releasing", "exercise", chosen) as scripts:
+        for script in scripts:
+            release.release(folder, [script], again=options.again)
     for script in chosen:
         word = "released again" if script.stem in before and options.again else "released"
         print(f"{script.stem}: {word if script.stem not in before or options.again else 'as it was'}")

@@ -1,11 +1,11 @@
 """report: one page about the class, for the browser, without a network."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
 from .. import release
+from ..bar import bar
 from ..classes import analysis
 from . import DONE, class_argument
 
@@ -27,11 +27,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the page."""
     folder = release.existing(options.folder)
-
-    def progress(exercises: list[str]) -> "tqdm[str]":
-        return tqdm(exercises, desc="comparing", unit="exercise")
-
     path = options.file or folder / "report.html"
-    release.write(path, analysis.report(folder, names=options.names, progress=progress))
+    with bar("comparing", "exercise") as seen:
+
+        def progress(exercises: list[str]) -> Iterator[str]:
+            seen.reset(len(exercises))
+            for one in exercises:
+                yield one
+                seen.update()
+
+        page = analysis.report(folder, names=options.names, progress=progress)
+    release.write(path, page)
     print(f"The report: {path}")
     return DONE
