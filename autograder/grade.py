@@ -27,7 +27,12 @@ from .report import Row
 CHUNK = 100  # submissions that enter the gradebook in one transaction
 Place = tuple[str, str]  # student, exercise
 Accept = Callable[[list[Change]], bool]
+Tell = Callable[[str], object]
 Engine = Callable[[Release, Iterator[Submission], engine.Options, engine.Journal], Iterator[Verdict]]
+
+
+def silent(_said: str) -> None:
+    """Leave unsaid what a run has to say of itself."""
 
 
 def always(_changes: list[Change]) -> bool:
@@ -44,6 +49,7 @@ def grade(
     options: engine.Options | None = None,
     accept: Accept = always,
     by: Engine = engine.grade,
+    tell: Tell = silent,
 ) -> list[Row]:
     """Grade a class, in a class folder that is made when it is new.
 
@@ -66,7 +72,7 @@ def grade(
         list(collect.collect(folder, handed_in))
     collect.fetched(folder)
     try:
-        _Run(folder, options or engine.Options(), accept, by).run()
+        _Run(folder, options or engine.Options(), accept, by, tell).run()
     except (engine.EngineError, engine.JournalError) as error:
         raise release.ReleaseError(str(error)) from None
     return marks.rows(folder)
@@ -127,8 +133,8 @@ class Settled(NamedTuple):
 class _Run:
     """One grading of a class."""
 
-    def __init__(self, folder: Path, options: engine.Options, accept: Accept, by: Engine):
-        self.folder, self.accept, self.by = folder, accept, by
+    def __init__(self, folder: Path, options: engine.Options, accept: Accept, by: Engine, tell: Tell):
+        self.folder, self.accept, self.by, self.tell = folder, accept, by, tell
         self.options = options._replace(library=str(folder / "frozen"))
         self.before = outcomes.read(folder)
         gradebook.require_intact(folder)
@@ -155,6 +161,8 @@ class _Run:
                             self._enter(chunk)
             finally:  # what is judged is entered, though the run is interrupted
                 self._enter(waiting)
+                if journal.damage:
+                    self.tell(journal.damage)
             changes = [change for _, some in self.kept_back for change in some]
             if changes and self.accept(changes):
                 self._enter_kept_back(journal)

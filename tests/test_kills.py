@@ -325,15 +325,54 @@ def test_what_a_worker_said_before_it_was_killed_counts(monkeypatch):
     assert Stub.made == 2
 
 
-def test_a_damaged_line_of_the_journal_is_judged_again(judged, undisturbed):
+def flipped(line, place):
+    """A byte of a line exchanged for its neighbour: 3 becomes 2, the JSON may stay JSON."""
+    return line[:place] + bytes([line[place] ^ 1]) + line[place + 1 :]
+
+
+def test_damaged_lines_of_the_journal_are_told_once_and_judged_again(judged, undisturbed):
     [journal] = judged.glob("journal-*")
     lines = journal.read_bytes().splitlines(keepends=True)
+    lines[0] = flipped(lines[0], lines[0].index(b'"points":') + len(b'"points":'))
+    assert json.loads(lines[0][lines[0].index(b"{") :])
+    lines[1] = flipped(lines[1], 70)  # in the checksum
     lines[3] = b"\xff" + lines[3][1:]
     lines[5] = lines[5].replace(b"{", b"[", 1)
     lines[7] = lines[7][:100] + b"\0" * 300 + lines[7][400:]
+    lines[8] = b"\n" + lines[8][1:]
     journal.write_bytes(b"".join(lines)[:-10])
     assert grade(judged) == LOOK
+    assert f"{journal}: 6 lines were damaged on the disk; what was there is judged again" in said(judged)
     same(judged, undisturbed)
+    assert grade(judged) == LOOK
+    assert said(judged).count("damaged on the disk") == 1
+    same(judged, undisturbed)
+
+
+def test_a_verdict_with_a_flipped_bit_is_not_taken(tmp_path):
+    one, options = Submission("jane", EXERCISE, b"{}"), ""
+    with engine.Journal(tmp_path / "whole") as journal:
+        journal.append(one, Release({}, {}, {}), options, verdict(one))
+    line, path = (tmp_path / "whole").read_bytes(), tmp_path / "flipped"
+    for place in random.Random(SEED).sample(range(len(line) * 8 - 8), 100):
+        harmed = bytearray(line)
+        harmed[place // 8] ^= 1 << place % 8
+        path.write_bytes(harmed)
+        with engine.Journal(path) as journal:
+            assert journal.known(one, Release({}, {}, {}), options) is None
+            assert journal.damaged >= 1
+
+
+def test_a_journal_without_checksums_is_read(graded, undisturbed):
+    [journal] = graded.glob("journal-*")
+    lines = journal.read_bytes().splitlines(keepends=True)
+    older = [line[:65] + line[74:] for line in lines]
+    older[2] = older[2].replace(b'"marks":', b'"narks":')
+    journal.write_bytes(b"".join(older))
+    assert grade(graded) == LOOK
+    assert f"{journal}: 1 line was damaged" in said(graded)
+    assert journal.read_bytes().count(b"\n") == len(lines) + 1
+    same(graded, undisturbed)
 
 
 # -- a full disk ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from .. import release
+from ..engine.journal import MARK
 from . import attempts, gradebook, outcomes, roster, tables
 
 FOLDERS = ("received", "submitted", "autograded", "feedback")
@@ -70,7 +71,10 @@ def _own_verdicts(folder: Path, student: str) -> list[str]:
     for path in folder.glob("journal-*"):
         part = path.with_name(f".{path.name}.part")
         with path.open("rb") as old, open(part, "wb", opener=_private) as new:
-            new.writelines(line for line in old if not line.partition(b" ")[2].startswith(sign))
+            # Behind key and checksum stands the verdict; a line that is damaged may be anybody's.
+            new.writelines(
+                line for line in old if sign not in line[: 80 + len(sign)] and not line.startswith(MARK)
+            )
         if part.stat().st_size < path.stat().st_size:
             done.append("their verdicts in the journal")
         part.replace(path)

@@ -96,9 +96,8 @@ def run(options: argparse.Namespace) -> int:
         from ..classes import cluster
 
         by = cluster.engine(options.scheduler)
-    rows = grade(
-        folder, options.submissions, options=settings, accept=asked if options.folder else always, by=by
-    )
+    accept = asked if options.folder else always
+    rows = grade(folder, options.submissions, options=settings, accept=accept, by=by, tell=say)
     path = options.csv or folder / "grades.csv"
     report.write_csv(rows, path)
     counts = Counter(row.status for row in rows)

@@ -1,10 +1,13 @@
 """Verdicts on disk, a line each: nothing is lost when a run is broken off, and nothing is graded twice.
 
 A verdict is known by what decides it: student, exercise, the file, the release, the engine's options. A line
-that was not written to its end is dropped when the journal is opened.
+is that key, a checksum of all the rest, and the verdict as JSON; journals of before have no checksums. A line
+that was not written to its end is dropped when the journal is opened. One that was damaged since is told, and
+then begins with "# "; its submission is judged again.
 """
 
 import base64
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -20,7 +23,9 @@ from ..judge.verdict import Verdict
 
 #: Lines that may be lost to a power failure; to a kill none is.
 SYNC = 50
-KEY = re.compile(rb"[0-9a-f]{64}")
+#: Begins a line whose damage has been told: two bytes, which no single flipped bit makes of a key.
+MARK = b"# "
+LINE = re.compile(rb"([0-9a-f]{64}) (?:([0-9a-f]{8}) )?(\{.*\})\n")
 _TEXTS = ("notebook", "feedback")
 
 
@@ -43,7 +48,10 @@ class Journal:
             raise JournalError(
                 f"{path}: {error.strerror}: mend that, then run the same command again"
             ) from None
+        #: Where the verdict of a key lies: its line's begin and length.
         self.places: dict[str, tuple[int, int]] = {}
+        #: How many lines were found damaged.
+        self.damaged = 0
         self.end = 0
         self.unsynced = 0
         self._read()
@@ -52,26 +60,44 @@ class Journal:
         """Note where each verdict lies; cut off what was not written to its end."""
         with self.path.open("rb") as lines:
             for line in lines:
-                key, _, rest = line.partition(b" ")
                 if not line.endswith(b"\n"):
                     break
-                if KEY.fullmatch(key) and rest:  # else it is damaged: its submission is judged again
-                    self.places[key.decode()] = (self.end, len(line))
+                found = LINE.fullmatch(line)
+                if found and found[2] in (None, _sum(found[1], found[3])):
+                    self.places[found[1].decode()] = (self.end, len(line))
+                elif not line.startswith(MARK) and len(line) > len(MARK):
+                    self._is_damaged(self.end)
                 self.end += len(line)
         os.ftruncate(self.file, self.end)
 
+    def _is_damaged(self, place: int) -> None:
+        """Count a line, and have it counted no more."""
+        self.damaged += 1
+        with contextlib.suppress(OSError):  # a disk that is full of faults: it is counted again
+            os.pwrite(self.file, MARK, place)
+
+    @property
+    def damage(self) -> str:
+        """What is to be said of damaged lines; nothing where there are none."""
+        lines = "1 line was" if self.damaged == 1 else f"{self.damaged:,} lines were"
+        told = f"{lines} damaged on the disk; what was there is judged again. Is the disk in order?"
+        return f"{self.path}: {told}" if self.damaged else ""
+
     def known(self, submission: Submission, release: Release, options: str) -> Verdict | None:
         """The verdict that was given before, if everything that decides it is the same."""
-        place = self.places.get(_key(submission, release, options))
+        key = _key(submission, release, options)
+        place = self.places.get(key)
         if place is None:
             return None
         line = os.pread(self.file, place[1], place[0])
         try:
-            found = json.loads(line.partition(b" ")[2])
+            found = json.loads(line[line.index(b"{") :])
             for name in _TEXTS:
                 found[name] = zlib.decompress(base64.b85decode(found[name])).decode()
             return Verdict.from_dict(found)
-        except (ValueError, LookupError, TypeError, zlib.error):  # damaged on the disk: it is judged again
+        except (ValueError, LookupError, TypeError, zlib.error):  # it has no checksum
+            del self.places[key]
+            self._is_damaged(place[0])
             return None
 
     def append(self, submission: Submission, release: Release, options: str, verdict: Verdict) -> None:
@@ -80,7 +106,8 @@ class Journal:
         for name in _TEXTS:
             found[name] = base64.b85encode(zlib.compress(found[name].encode(), 1)).decode("ascii")
         key = _key(submission, release, options)
-        line = f"{key} {json.dumps(found, separators=(',', ':'))}\n".encode()
+        said = json.dumps(found, separators=(",", ":")).encode()
+        line = b" ".join((key.encode(), _sum(key.encode(), said), said)) + b"\n"
         try:
             written = os.pwrite(self.file, line, self.end)
             if written != len(line):
@@ -112,6 +139,10 @@ class Journal:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _sum(*parts: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(b" ".join(parts))
 
 
 def _key(submission: Submission, release: Release, options: str) -> str:
