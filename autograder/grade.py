@@ -21,6 +21,7 @@ from .classes.deadlines import Choice
 from .classes.entries import Change, Entry
 from .classes.outcomes import Outcome
 from .judge.release import Release, Submission
+from .judge.restore import told
 from .judge.verdict import Verdict
 from .report import Row
 
@@ -145,6 +146,7 @@ class _Run:
         self.choices = {place: choice for place, choice in now.choices.items() if not choice.deadline.excused}
         self.release = Release.of(folder)
         self.scores = gradebook.read(folder)
+        self.earlier = {name: release.earlier(folder, name) for name in self.release.given}
         self.answers = {name: _answers(text) for name, text in self.release.given.items()}
         self.kept_back: list[tuple[Place, list[Change]]] = []
 
@@ -240,7 +242,10 @@ class _Run:
             attempt.digest,
             verdict.status,
             verdict.reason,
-            (*verdict.remarks, *([f"it was called {Path(attempt.name).name}"] if renamed else ())),
+            (
+                *self._remarks(verdict, attempt),
+                *([f"it was called {Path(attempt.name).name}"] if renamed else ()),
+            ),
             {name: mark.reason for name, mark in verdict.marks.items() if mark.reason},
             round(verdict.seconds, 3),
             verdict.instructions,
@@ -248,6 +253,13 @@ class _Run:
             verdict.layers,
         )
         return Settled(verdict, entry, outcome)
+
+    def _remarks(self, verdict: Verdict, attempt: attempts.Attempt) -> tuple[str, ...]:
+        """What was restored, but for what an earlier release gave out so."""
+        earlier = self.earlier[attempt.exercise]
+        if not (verdict.remarks and earlier):
+            return verdict.remarks
+        return told(verdict.remarks, attempts.load(self.folder, attempt), earlier)
 
     def _comments(self, attempt: attempts.Attempt) -> dict[str, str]:
         """Nbgrader's own remark beside each cell for an answer that is as it was given out."""

@@ -5,6 +5,7 @@
     seed                   the class's secret; each exercise's hidden scenarios draw from a seed made of it
     frozen/svmlib/         the library as it was at the first release, prices and budgets included: it grades
     source/  release/      the whole notebooks, and what learners were given
+    earlier/               what learners were given before it was released again
     students.csv  deadlines.csv
     received/  unknown/    the submissions as they came in, and the files that nobody could be found for
     submitted/             of each student the attempt that counts, where nbgrader looks for it
@@ -166,10 +167,12 @@ def seed(folder: Path, exercise: str = "") -> str:
     return str(int.from_bytes(made[:8], "big") >> 1)
 
 
-def environment(folder: Path, exercise: str) -> dict[str, str]:
+def environment(folder: Path, exercise: str, library: Path | None = None) -> dict[str, str]:
     """What grading finds in the environment: the seed, the class's own svmlib, alembic on the PATH."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-    modules = os.pathsep.join(filter(None, [str(folder / "frozen"), os.environ.get("PYTHONPATH", "")]))
+    modules = os.pathsep.join(
+        filter(None, [str(library or folder / "frozen"), os.environ.get("PYTHONPATH", "")])
+    )
     return {"SVMLIB_SEED": seed(folder, exercise), "PYTHONPATH": modules, "PATH": path}
 
 
@@ -239,8 +242,12 @@ def release(folder: Path, scripts: list[Path], *, again: bool = False) -> None:
     library is frozen with the first exercise, for all of them; `again` takes library and sources anew.
     """
     said = facts(folder)
+    if again:
+        for script in scripts:
+            _require_its_cells(folder, script)
+    library = folder / "frozen"
     if again or not said["exercises"]:
-        _freeze(folder)
+        library = _copied(folder)
         said |= {key: value for key, value in current([]).items() if key != "exercises"}
     for script in scripts:
         text = notebooks.source(script)
@@ -251,22 +258,71 @@ def release(folder: Path, scripts: list[Path], *, again: bool = False) -> None:
                 f"{script.stem} was released already, and its source has changed since. The class keeps what "
                 f"it has; to give out and grade by the new one: release CLASS {script.stem} --again"
             )
-        with mock.patch.dict(os.environ, environment(folder, script.stem)):
+        with mock.patch.dict(os.environ, environment(folder, script.stem, library)):
             _verify(script, text)
+        library = _frozen(folder, library)
+        with mock.patch.dict(os.environ, environment(folder, script.stem)):
             path = folder / "source" / script.stem / f"{script.stem}.ipynb"
             path.parent.mkdir(parents=True, exist_ok=True)
+            _keep_earlier(folder, script.stem)
             write(path, text)
             _generate(folder, script.stem)
         said["exercises"][script.stem] = _digest(text.encode())
         _write_facts(folder, said)
 
 
-def _freeze(folder: Path) -> None:
-    package, frozen = _package(), folder / "frozen"
-    shutil.rmtree(frozen, ignore_errors=True)
-    frozen.mkdir()
+def _keep_earlier(folder: Path, exercise: str) -> None:
+    """Keep what is given out now: it tells what a student changed from what a later release did."""
+    path = folder / "release" / exercise / f"{exercise}.ipynb"
+    if path.is_file():
+        data = path.read_bytes()
+        kept = folder / "earlier" / exercise / f"{_digest(data)[:12]}.ipynb"
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write(kept, data.decode("utf-8"))
+
+
+def earlier(folder: Path, exercise: str) -> list[str]:
+    """The notebooks that were given out as an exercise before it was released again."""
+    return [path.read_text("utf-8") for path in sorted((folder / "earlier" / exercise).glob("*.ipynb"))]
+
+
+def _require_its_cells(folder: Path, script: Path) -> None:
+    """Refuse what nbgrader's gradebook does not take once somebody has marks: a cell more or less."""
+    from .classes import gradebook
+
+    path = folder / "source" / script.stem / f"{script.stem}.ipynb"
+    if not path.is_file() or not any(name == script.stem for _, name in gradebook.read(folder)):
+        return
+    old, new = _cells(path.read_text("utf-8")), _cells(notebooks.source(script))
+    if old != new:
+        raise ReleaseError(
+            f"{script.stem}: somebody has marks in it, and the gradebook then takes no cell more or less: "
+            f"{', '.join(sorted(old ^ new))}. Change what is in the cells, or release it under another name"
+        )
+
+
+def _cells(text: str) -> set[str]:
+    blocks = [cell["metadata"].get("nbgrader", {}) for cell in json.loads(text)["cells"]]
+    return {block["grade_id"] for block in blocks if block}
+
+
+def _copied(folder: Path) -> Path:
+    """The library as it is now, beside the one that grades: it takes its place when a solution has passed."""
+    package, part = _package(), folder / ".frozen.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
     if package:
-        shutil.copytree(package, frozen / "svmlib", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(package, part / "svmlib", ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+    return part
+
+
+def _frozen(folder: Path, library: Path) -> Path:
+    """The class's library, once another one has taken its place."""
+    frozen = folder / "frozen"
+    if library != frozen:
+        shutil.rmtree(frozen, ignore_errors=True)
+        library.rename(frozen)
+    return frozen
 
 
 def config(folder: Path) -> Any:

@@ -164,6 +164,41 @@ def test_a_mark_moves_only_after_a_yes_and_a_hands_mark_never(folder, tmp_path, 
     assert after["s01_right"].status == "final"
 
 
+def changed(tmp_path, *, longer):
+    """The same exercise with another visible test, and, where it is longer, one more."""
+    script = tmp_path / SCRIPTS[0].name
+    text = (
+        SCRIPTS[0].read_text("utf-8").replace('swap("a", "b") == ("b", "a")', 'swap("b", "a") == ("a", "b")')
+    )
+    more = '# %% points=1 test="numbers"\nassert swap(3, 4)\n# BEGIN HIDDEN TESTS\n# END HIDDEN TESTS\n\n'
+    script.write_text(text.replace("# %% bonus=1", more * longer + "# %% bonus=1"), "utf-8")
+    return script
+
+
+def test_who_handed_in_an_earlier_release_has_changed_nothing(tmp_path_factory, tmp_path, inbox):
+    folder = classes.copy(tmp_path_factory, tmp_path / "class")
+    release.release(folder, [changed(tmp_path, longer=True)], again=True)
+    rows = {row.student: row for row in grade(folder, inbox, scripts=SCRIPTS)}
+    theirs = "it is of an earlier release: graded with test_words, test_numbers of the later one"
+    assert rows["s01_right"].remarks == rows["s07_stripped"].remarks == (theirs,)
+    assert rows["s01_right"].cells["test_numbers"].score == 1
+    restored = ("test_swap was changed: restored", "bonus_arguments was changed: restored")
+    assert rows["s05_tampered"].remarks == (theirs, *restored)
+
+
+def test_an_exercise_with_marks_is_not_released_with_a_cell_more_and_the_class_stays_whole(folder, tmp_path):
+    before = marks.rows(folder)
+    with pytest.raises(release.ReleaseError, match="no cell more or less: test_numbers"):
+        release.release(folder, [changed(tmp_path, longer=True)], again=True)
+    release.intact(folder)
+    short = changed(tmp_path, longer=False)
+    short.write_text(short.read_text("utf-8").replace("return b, a", "return a, b"), "utf-8")
+    with pytest.raises(release.ReleaseError, match="its solution does not score"):
+        release.release(folder, [short], again=True)
+    release.intact(folder)
+    assert marks.rows(folder) == before
+
+
 def test_what_is_graded_is_not_judged_again(folder, monkeypatch):
     def never(*_):
         raise AssertionError("it was judged again")

@@ -7,11 +7,14 @@ changed, moved or taken out is a remark and costs nothing.
 
 import difflib
 import json
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from .. import submissions
 from .exercise import Cell, Exercise, text
+
+CHANGED, MISSING = "was changed: restored", "was missing: put back"
 
 
 class Placed(NamedTuple):
@@ -70,7 +73,7 @@ def arrange(cells: list[dict[str, Any]], exercise: Exercise) -> tuple[list[Place
         if ours.role != "plain" and (ours.id not in matched or ours.role in ("test", "locked")):
             placed.append(Placed(ours.kind, ours.given, ours, {}))
             if ours.id not in matched:
-                remarks.append(f"{ours.id} was missing: put back")
+                remarks.append(f"{ours.id} {MISSING}")
 
     def put_back(until: Cell) -> None:
         """The release's own cells that come before `until`, where they have not been reached yet."""
@@ -92,7 +95,7 @@ def arrange(cells: list[dict[str, Any]], exercise: Exercise) -> tuple[list[Place
                 waiting.remove(ours)
         else:
             if text(theirs).rstrip() != ours.given.rstrip() or theirs["cell_type"] != ours.kind:
-                remarks.append(f"{ours.id} was changed: restored")
+                remarks.append(f"{ours.id} {CHANGED}")
             if ours in waiting:
                 put_back(ours)
                 if waiting and waiting[0] is ours:
@@ -101,6 +104,30 @@ def arrange(cells: list[dict[str, Any]], exercise: Exercise) -> tuple[list[Place
     for ours in waiting:
         put(ours)
     return placed, remarks
+
+
+def told(remarks: Sequence[str], data: bytes, earlier: Sequence[str]) -> tuple[str, ...]:
+    """The remarks on a file where earlier releases are known: what one of them gave out was not changed."""
+    theirs = _texts(read(data))
+    old: list[str] = []
+    for given in earlier:
+        cells = _texts(json.loads(given)["cells"])
+        fits = [
+            remark
+            for remark in remarks
+            for name, _, how in [remark.partition(" ")]
+            if (how == CHANGED and name in cells and cells[name] == theirs.get(name))
+            or (how == MISSING and name not in cells)
+        ]
+        old = max(old, fits, key=len)
+    names = ", ".join(remark.partition(" ")[0] for remark in old)
+    new = (f"it is of an earlier release: graded with {names} of the later one",) if old else ()
+    return (*new, *(remark for remark in remarks if remark not in old))
+
+
+def _texts(cells: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """What cells say, by the names they go by."""
+    return {str(_grade_id(cell) or cell.get("id")): text(cell).rstrip() for cell in cells}
 
 
 def _theirs(cell: dict[str, Any], of: Cell | None) -> Placed:
