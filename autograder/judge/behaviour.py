@@ -8,7 +8,7 @@ second time, and a value it kept in Python is as stale as the first call.
 
 import json
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from types import MappingProxyType
 from typing import Any
 
@@ -62,7 +62,7 @@ class Segment:
             raise Tampering("a path's function ended in a way that there is none")
         self.operations = [_operation(line) for line in lines]
         self.end = end
-        self.after: dict[str, Segment] = {}
+        self.after: dict[Hashable, Segment] = {}
 
 
 def _operation(line: Any) -> Operation:
@@ -142,17 +142,28 @@ def _filled(values: list[Any], results: list[Any]) -> list[Any]:
     return [value.value(results) if type(value) is _Later else value for value in values]
 
 
+def _real(values: list[Any], arguments: list[Any], results: list[Any]) -> list[Any]:
+    """Operands with the call's arguments and the earlier results in their places."""
+    return [
+        value
+        if (kind := type(value)) is not _Later and kind is not _Argument
+        else value.value(results)
+        if kind is _Later
+        else _of(arguments, value.on, Cpu | Vcpu)
+        for value in values
+    ]
+
+
 def _kernels(on: int, name: str, values: list[Any], named: dict[str, Any]) -> Operation:
     """A function of the kernel's own: it may be given the call's other argument, too."""
     function = kernel.FUNCTIONS[name]
+    keys, others = list(named), list(named.values())
 
     def run(arguments: list[Any], results: list[Any]) -> Any:
-        def real(value: Any) -> Any:
-            return _of(arguments, value.on, Cpu | Vcpu) if type(value) is _Argument else value
-
-        by_name = dict(zip(named, _filled(list(named.values()), results), strict=True))
-        operands = [real(value) for value in _filled(values, results)]
-        by_name = {key: real(value) for key, value in by_name.items()}
+        operands = _real(values, arguments, results)
+        if not keys:
+            return function(_of(arguments, on, Cpu | Vcpu), *operands)
+        by_name = dict(zip(keys, _real(others, arguments, results), strict=True))
         return function(_of(arguments, on, Cpu | Vcpu), *operands, **by_name)
 
     return run
@@ -165,6 +176,8 @@ def _instruction(on: int, name: str, values: list[Any], named: dict[str, Any]) -
         return getattr(_of(arguments, on, Cpu), name)(*values, **named)
 
     def filled(arguments: list[Any], results: list[Any]) -> Any:
+        if not named:
+            return getattr(_of(arguments, on, Cpu), name)(*_filled(values, results))
         by_name = dict(zip(named, _filled(list(named.values()), results), strict=True))
         return getattr(_of(arguments, on, Cpu), name)(*_filled(values, results), **by_name)
 
@@ -234,7 +247,7 @@ class Behaviour:
                 error = failed or error
                 if event is None:
                     return segment.end, results, error
-                key = json.dumps(event)
+                key = _key(event)
                 if event[0] != "more":
                     script.append(event)
                 if len(script) > LOOKS:
@@ -292,6 +305,12 @@ class Behaviour:
 
     def _drop(self) -> None:
         self.ask({"do": "drop"})
+
+
+def _key(event: list[Any]) -> Hashable:
+    """What tells an event from others at the same place; 1 and True are not the same."""
+    told = event[-1]
+    return (event[0], type(told), told) if type(told) in (int, bool, str) else json.dumps(event)
 
 
 def _shape(value: Any) -> Any:

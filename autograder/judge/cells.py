@@ -9,6 +9,7 @@ import builtins
 import contextlib
 import io
 import json
+from collections.abc import Hashable
 from typing import Any
 
 from svmlib.instructions import Cpu
@@ -41,7 +42,7 @@ class Session:
         self._clear()
 
     def _clear(self) -> None:
-        self.behaviours: dict[str, Behaviour] = {}
+        self.behaviours: dict[Hashable, Behaviour] = {}
         self.remembered: list[str] = []
         self.lines: list[tuple[str, Question]] = []
         self.students: list[dict[str, Any]] = []
@@ -144,17 +145,7 @@ class Session:
     def machine(self, of: str, arguments: list[Any]) -> Any:
         """Call a function of a path on the machine."""
         self._require_alive(of)
-        pattern = [
-            ["x", "cpu" if isinstance(argument, Cpu) else "vcpu", place]
-            if isinstance(argument, Cpu | Vcpu)
-            else wire.encode(argument, _refer)
-            for place, argument in enumerate(arguments)
-        ]
-        key = json.dumps([of, pattern])
-        behaviour = self.behaviours.get(key)
-        if behaviour is None:
-            behaviour = Behaviour(of, pattern, lambda question: self._asked_of(of, question))
-            self.behaviours[key] = behaviour
+        behaviour = self._behaviour(of, arguments)
         try:
             end, results, error = behaviour.perform(arguments)
         except Exception as stop:
@@ -164,6 +155,21 @@ class Session:
         if end[0] == "return":
             return wire.decode(end[1], lambda rest: _returned(rest, results)) if len(end) > 1 else None
         raise self._error(end[1:], error)
+
+    def _behaviour(self, of: str, arguments: list[Any]) -> Behaviour:
+        """What is known of a function with such arguments."""
+        key: Hashable = (of, *map(type, arguments))
+        if not {*map(type, arguments)} <= {Cpu, Vcpu}:
+            key = (key, json.dumps([wire.encode(a, _refer) for a in arguments if type(a) not in (Cpu, Vcpu)]))
+        if key not in self.behaviours:
+            pattern = [
+                ["x", type(argument).__name__.lower(), place]
+                if type(argument) in (Cpu, Vcpu)
+                else wire.encode(argument, _refer)
+                for place, argument in enumerate(arguments)
+            ]
+            self.behaviours[key] = Behaviour(of, pattern, lambda question: self._asked_of(of, question))
+        return self.behaviours[key]
 
     def _asked_of(self, of: str, question: Question) -> Question:
         """Ask about a path's function; with the first question goes what it could remember is noted."""

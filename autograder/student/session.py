@@ -135,7 +135,7 @@ class Session:
 
     def _refused(self, of: str) -> str:
         """Note what a function could remember in Python; why it is refused where it is a reference path's."""
-        function = self.objects.get(of)
+        function: Any = self.objects.get(of)
         self.before[of] = watch.remembered(function)
         try:
             watch.require_own(function)
