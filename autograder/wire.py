@@ -169,7 +169,7 @@ class Channel:
             raise Late
         self.connection.settimeout(left)
         try:
-            data = self.connection.recv(1 << 18)
+            data = self.connection.recv(1 << 16)
         except TimeoutError:
             raise Late from None
         except OSError as error:
