@@ -15,8 +15,10 @@ last.  Seconds are the wall clock's; ratios come from one run, and a quiet machi
 """
 
 import argparse
+import ast
 import contextlib
 import itertools
+import json
 import os
 import random
 import resource
@@ -32,6 +34,18 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = "20201214"
 #: Answers that end a process or wait for the clock are for the attack suite; these are learners'.
 LEFT_OUT = {"endless_cell", "truncated", "blank"}
+#: What becomes of a function in another learner's hands: two statements change places in three of ten, one is
+#: missing in one of twenty, one comes twice in as many; in the rest only names and notes differ.
+SWAPPED, LEFT_OUT_TOO, TWICE = 0.3, 0.35, 0.4
+WORDS = ("my", "the", "old", "host", "saved", "kept", "tmp", "x")
+NOTES = (
+    "mine",
+    "as in the lesson",
+    "second try",
+    "order matters here",
+    "see the picture above",
+    "works for me",
+)
 
 
 def release(scripts):
@@ -53,11 +67,14 @@ def answers(scripts, exercise):
 
 
 def class_of(count, texts, exercise, broken=0.0):
-    """`count` submissions: answers in turn, each marked as another's; a share of them broken or hostile."""
+    """`count` submissions: answers in turn, each as another learner would have it; some broken or hostile."""
     draw = random.Random(count)
     turn = itertools.cycle(texts)
     for number in range(count):
-        text = next(turn).replace('"nbformat": 4,', f'"note": "student {number}",\n "nbformat": 4,')
+        text = next(turn)
+        if number >= len(texts):
+            text = varied(text, draw)
+        text = text.replace('"nbformat": 4,', f'"note": "student {number}",\n "nbformat": 4,')
         if draw.random() < broken:
             text = draw.choice(
                 (
@@ -69,6 +86,41 @@ def class_of(count, texts, exercise, broken=0.0):
                 )
             )
         yield judge.Submission(f"s{number:05}", exercise, text.encode())
+
+
+def varied(text, draw):
+    """An answer with other names, notes and order; now and then a statement is missing, or comes twice."""
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["metadata"].get("nbgrader", {}).get("solution") and cell["cell_type"] == "code":
+            with contextlib.suppress(SyntaxError):
+                tree = ast.parse("".join(cell["source"]))
+                for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+                    rewrite(function, draw)
+                cell["source"] = f"# {draw.choice(NOTES)}\n{ast.unparse(tree)}\n"
+    return json.dumps(notebook, indent=1)
+
+
+def rewrite(function, draw):
+    """Change a function as learners' answers differ; what comes of it may be right or wrong."""
+    used = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+    mine = sorted({node.id for node in used if not isinstance(node.ctx, ast.Load)})
+    names = {name: f"{draw.choice(WORDS)}_{name}" for name in mine}
+    for node in used:
+        node.id = names.get(node.id, node.id)
+    blocks = [
+        node.body
+        for node in ast.walk(function)
+        if getattr(node, "body", None) and isinstance(node.body, list)
+    ]
+    block = draw.choice(blocks)
+    at, kind = draw.randrange(len(block)), draw.random()
+    if kind < SWAPPED and at:
+        block[at - 1], block[at] = block[at], block[at - 1]
+    elif kind < LEFT_OUT_TOO and len(block) > 1:
+        del block[at]
+    elif kind < TWICE:
+        block.insert(at, block[at])
 
 
 def family(pid):

@@ -135,7 +135,7 @@ def vcpu_enter_exit(cpu, vcpu):
 window = check.path(vcpu_load=save_gs_base, vcpu_enter_exit=vcpu_enter_exit)
 check.survives(window, "kernel", "kernel", "kernel")
 ### BEGIN HIDDEN TESTS
-check.survives_random(window, "kernel", length=8, name="01 gs_base")
+check.survives_random(window, "kernel", length=4, name="01 gs_base")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -152,7 +152,7 @@ check.survives_random(window, "kernel", length=8, name="01 gs_base")
 window = check.path(vcpu_load=save_gs_base, vcpu_enter_exit=vcpu_enter_exit)
 check.survives(window, "kernel", "kernel+nmi", "kernel+nmi")
 ### BEGIN HIDDEN TESTS
-check.survives_random(window, "kernel", "kernel+nmi", length=8, name="01 nmi")
+check.survives_random(window, "kernel", "kernel+nmi", length=4, name="01 nmi")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -218,7 +218,7 @@ path = check.path(
 check.survives(path, "user", "kernel", "user+nmi", "user", host=Host(seed=34))
 check.at_most(path, "user", VMSAVE=1, VMLOAD=1)
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, "user", "kernel", "user+nmi", length=8, name="01 put")
+check.survives_random(path, "user", "kernel", "user+nmi", length=5, name="01 put")
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -122,7 +122,7 @@ window = check.path(prepare_switch_to_guest=prepare_switch_to_guest, vcpu_enter_
 check.survives(window, "kernel", "kernel+nmi", "kernel")
 check.survives(window, "kernel@1", "kernel+nmi@1", "kernel@1")
 ### BEGIN HIDDEN TESTS
-check.survives_random(window, "kernel", "kernel+nmi", length=8, name="02 window")
+check.survives_random(window, "kernel", "kernel+nmi", length=4, name="02 window")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -155,7 +155,7 @@ path = check.path(
 )
 check.survives(path, "user", "kernel", "user+nmi", "user", "user", host=Host(seed=34))
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, "user", "kernel", "user+nmi", length=8, name="02 put")
+check.survives_random(path, "user", "kernel", "user+nmi", length=5, name="02 put")
 ### END HIDDEN TESTS
 
 # %% [markdown]

@@ -86,7 +86,7 @@ for fsgsbase in (True, False):
     check.survives(window, "kernel", "kernel", "kernel", host=Host(seed=1, fsgsbase=fsgsbase))
 check.at_most(window, "kernel", "kernel", VMLOAD=1)
 ### BEGIN HIDDEN TESTS
-check.survives_random(window, "kernel", length=8, name="03 gs_base")
+check.survives_random(window, "kernel", length=4, name="03 gs_base")
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -102,7 +102,7 @@ window = check.path(vcpu_enter_exit=vcpu_enter_exit)
 for fsgsbase in (True, False):
     check.survives(window, "kernel", "kernel+nmi", "kernel+nmi", host=Host(seed=1, fsgsbase=fsgsbase))
 ### BEGIN HIDDEN TESTS
-check.survives_random(window, "kernel", "kernel+nmi", length=8, name="03 nmi")
+check.survives_random(window, "kernel", "kernel+nmi", length=4, name="03 nmi")
 check.at_most(window, "kernel", "kernel+nmi", VMLOAD=1)
 ### END HIDDEN TESTS
 
@@ -151,7 +151,7 @@ for fsgsbase in (True, False):
     check.survives(path, "user", "kernel", "kernel", "user+nmi", "user", "user", host=host)
 check.at_most(path, "kernel", "kernel", VMLOAD=1)
 ### BEGIN HIDDEN TESTS
-check.survives_random(path, "user", "kernel", "user+nmi", length=8, name="03 put")
+check.survives_random(path, "user", "kernel", "user+nmi", length=5, name="03 put")
 ### END HIDDEN TESTS
 
 # %% [markdown]

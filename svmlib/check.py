@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .costs import Bill, bill, prices
 from .instructions import Cpu
-from .kvm import Exit, PathError, Run, Vcpu, exits, guest, random_exits, run, svm_vcpu_run
+from .kvm import Exit, PathError, Run, Vcpu, exits, guest, random_exits, random_host, run, svm_vcpu_run
 from .kvm.host import Host
 from .kvm.invariants import Violation, left_behind
 from .kvm.machine import FUNCTIONS, Machine, functions_of
@@ -58,9 +58,9 @@ SMALL = (
     {"exits": 2, "periods": 2, "events": 0, "migrations": 1},
 )
 LIMIT = 250_000
-#: Random runs of a check, and of one that only has to know whether a path is worth a bill.  Of the mutations
-#: that random exits can find, the rarest is found by five runs in six (benchmarks/random_runs.py).
-RUNS, FEW_RUNS = 16, 6
+#: Random runs of a check, fewer where only a bill waits for them, and the exits of each: one run in three finds
+#: the mistake of the sample class that is found least (benchmarks/random_runs.py).
+RUNS, FEW_RUNS, LENGTH = 12, 8, 25
 #: The price list of the budgets.
 PRICES = "epyc-2020"
 #: Longest line of a hint.
@@ -113,7 +113,7 @@ def survives_each(path: Any, words: Sequence[str], host: Host = Host(seed=1)) ->
     print(f"ok: {_count(len(words), 'run')} of one exit each")
 
 
-def survives_random(path: Any, *words: str, runs: int = RUNS, length: int = 25, name: str = "") -> None:
+def survives_random(path: Any, *words: str, runs: int = RUNS, length: int = LENGTH, name: str = "") -> None:
     """Run `path` `runs` times through `length` random exits: NMIs, migrations, more vCPUs, FSGSBASE or not.
 
     With `words` only such exits are drawn, and each run stays on one CPU.  `name` tells one test's seeds from
@@ -121,7 +121,7 @@ def survives_random(path: Any, *words: str, runs: int = RUNS, length: int = 25, 
     """
     random = _random(name)
     for turn in range(runs):
-        host = Host(random.getrandbits(32), fsgsbase=turn % 2 == 0, cpus=2 + turn % 3, vcpus=2 + turn % 2)
+        host = random_host(random, turn)
         if words:
             on = f"@{random.randrange(host.cpus)}"
             through = exits(*(random.choice(words) + on for _ in range(length)))

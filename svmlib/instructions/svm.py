@@ -171,7 +171,7 @@ def vmload(p: Processor, rax: int) -> None:
 
 
 # Images are decoded once: a run goes through few different ones, and each many times.
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def vmload_image(image: bytes, options: Switches, bits: int) -> tuple[tuple[int, ...], dict[str, int]]:
     """Return what VMLOAD makes of the bytes of a page, as values in VMSAVE_SET's order and by name."""
     values = list(VMSAVE_SET.read(image))
@@ -193,7 +193,7 @@ def vmload_image(image: bytes, options: Switches, bits: int) -> tuple[tuple[int,
     return tuple(values), dict(zip(VMSAVE_SET.names, values, strict=True))
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def _vmrun_image(
     image: bytes, control: legality.Control, options: Switches, la57: bool, host_paging: bool
 ) -> tuple[tuple[int, ...], dict[str, int], str | None]:

@@ -5,7 +5,7 @@ from .host import Host
 from .invariants import INVARIANTS, Violation
 from .machine import PathError
 from .percpu import cpu_kernelmode_gs_base, per_cpu, this_cpu_read
-from .run import Run, random_exits, run
+from .run import Run, random_exits, random_host, run
 from .vcpu import Vcpu, static_cpu_has
 from .vmenter import load_gs_index, reload_tss, svm_vcpu_run
 
@@ -23,6 +23,7 @@ __all__ = [
     "load_gs_index",
     "per_cpu",
     "random_exits",
+    "random_host",
     "reload_tss",
     "run",
     "static_cpu_has",

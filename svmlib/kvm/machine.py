@@ -116,6 +116,11 @@ class Machine:
             self.trace.start[p.index] = dict(registers)
             self.trace.host[p.index] = [(0, self.trace.start[p.index])]
 
+    def disconnect(self) -> None:
+        """Hear of nothing any more: then a machine that is not needed goes without a garbage collector."""
+        for p in self.processors:
+            p.on_fault = p.on_event = p.guest = p.between = None
+
     def _compare(self, path: Any, host: Host) -> None:
         """Work out which registers the path carries, and which are compared at vcpu_put and at user space."""
         self.carries = frozenset(getattr(path, "CARRIES", ()))
