@@ -5,9 +5,10 @@
     python benchmarks/grading.py --most 1000     a shorter way; 0: no curve
     python benchmarks/grading.py --exercise 04_the_gif_window
 
-The class is made of the sample class's answers, each a design of its own, right or wrong: every submission is
-a copy of one of them.  So most test cells of a large class are answered from memory; their share is printed,
-and the rate without memory, too.  Of the large classes one in ten is hostile or broken.
+The class is made of the sample class's answers, each a design of its own, right or wrong, as other learners
+would write them: every text is another, and in two of five submissions some function does something else.  How
+many test cells were answered from memory is printed, and the rate without memory, which is that of a class in
+which no two answers do the same.  Of the large classes one in ten is hostile or broken.
 
 Stock is nbgrader's own execution and marking with a fresh kernel for each submission, in one process, as its
 autograde does, without its database: that flatters it.  A steady rate is taken from the first verdict to the
@@ -34,9 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = "20201214"
 #: Answers that end a process or wait for the clock are for the attack suite; these are learners'.
 LEFT_OUT = {"endless_cell", "truncated", "blank"}
-#: What becomes of a function in another learner's hands: two statements change places in three of ten, one is
-#: missing in one of twenty, one comes twice in as many; in the rest only names and notes differ.
-SWAPPED, LEFT_OUT_TOO, TWICE = 0.3, 0.35, 0.4
+#: What becomes of a function in another learner's hands: in 8 of 100 two statements change places, in 4 one is
+#: missing, in 3 one comes twice; in the rest only names and notes differ.
+SWAPPED, MISSING, TWICE = 0.08, 0.12, 0.15
 WORDS = ("my", "the", "old", "host", "saved", "kept", "tmp", "x")
 NOTES = (
     "mine",
@@ -117,7 +118,7 @@ def rewrite(function, draw):
     at, kind = draw.randrange(len(block)), draw.random()
     if kind < SWAPPED and at:
         block[at - 1], block[at] = block[at], block[at - 1]
-    elif kind < LEFT_OUT_TOO and len(block) > 1:
+    elif kind < MISSING and len(block) > 1:
         del block[at]
     elif kind < TWICE:
         block.insert(at, block[at])

@@ -401,12 +401,13 @@ def merged(steps: list[Step], event: str, operand: str) -> Step:
     old: dict[str, int] = {}
     new: dict[str, int] = {}
     memory: list[tuple[int, bytes, bytes]] = []
+    for step in reversed(steps):
+        old.update(zip(step.names, step.old, strict=True))
     for step in steps:
-        old = dict(zip(step.names, step.old, strict=True)) | old
-        new |= zip(step.names, step.new, strict=True)
+        new.update(zip(step.names, step.new, strict=True))
         memory += step.memory
     names = tuple(new)
-    values = tuple(old[name] for name in names), tuple(new.values())
+    values = tuple([old[name] for name in names]), tuple(new.values())
     return steps[-1]._replace(
         event=event, operand=operand, value=None, names=names, old=values[0], new=values[1],
         memory=tuple(memory), times=1,
