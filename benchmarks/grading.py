@@ -6,9 +6,9 @@
     python benchmarks/grading.py --exercise 04_the_gif_window
 
 The class is made of the sample class's answers, each a design of its own, right or wrong, as other learners
-would write them: every text is another, and in two of five submissions some function does something else.  How
-many test cells were answered from memory is printed, and the rate without memory, which is that of a class in
-which no two answers do the same.  Of the large classes one in ten is hostile or broken.
+would write them: every text is another, and in two of five submissions some function does something else.
+How many test cells were answered from memory is printed, and the rate without memory, which is that of a
+class in which no two answers do the same.  Of the large classes one in ten is hostile or broken.
 
 Stock is nbgrader's own execution and marking with a fresh kernel for each submission, in one process, as its
 autograde does, without its database: that flatters it.  A steady rate is taken from the first verdict to the
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SEED = "20201214"
 #: Answers that end a process or wait for the clock are for the attack suite; these are learners'.
 LEFT_OUT = {"endless_cell", "truncated", "blank"}
-#: What becomes of a function in another learner's hands: in 8 of 100 two statements change places, in 4 one is
+#: What becomes of a function in other hands: in 8 of 100 two statements change places, in 4 one is
 #: missing, in 3 one comes twice; in the rest only names and notes differ.
 SWAPPED, MISSING, TWICE = 0.08, 0.12, 0.15
 WORDS = ("my", "the", "old", "host", "saved", "kept", "tmp", "x")

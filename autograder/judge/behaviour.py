@@ -26,7 +26,7 @@ INSTRUCTIONS = frozenset(name for name in vars(Cpu) if not name.startswith("_"))
 #: What an instruction may raise for the student's code to catch. All else stops the machine.
 RAISED = (Fault, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
 #: Answers that one call may look at: a path looks at a few, an endless loop at any number.
-LOOKS = 100
+LOOKS = 64
 #: Exceptions of instructions that one call may catch: each costs a call from the start.
 CAUGHT = 50
 #: Arithmetic on numbers that have not crossed, and their width in bits: others are computed where they are

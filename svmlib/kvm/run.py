@@ -11,6 +11,8 @@ from .machine import Machine
 
 #: A path's functions that save the host.
 SAVE = ("vcpu_load", "prepare_switch_to_guest")
+#: Exits of which the third is a typical one "kernel"; the second and the fourth make a typical one "user".
+TYPICAL = ("user", "kernel", "kernel", "user")
 
 
 class Run(NamedTuple):
@@ -55,9 +57,14 @@ def typical_exits(path: Any, host: Host = Host()) -> dict[str, list[Step]]:
     Taken from a run in which the vCPU has been loaded and put before; raises ValueError with the violation's
     symptom where the path does not get that far.
     """
-    result = run(path, exits("user", "kernel", "kernel", "user"), host)
+    result = run(path, exits(*TYPICAL), host)
     if result.violation:
         raise ValueError(f"this path has no typical exit: {result.violation.symptom}")
+    return typical_steps(result)
+
+
+def typical_steps(result: Run) -> dict[str, list[Step]]:
+    """Return the steps of an exit "kernel" and of an exit "user", from a run through TYPICAL."""
     # An exit to user space costs a period: what loading the vCPU saved, one switch, what putting it restored.
     first_entry, switch, last = result.exits[1], result.exits[2], result.exits[3]
     save = [step for step in result.steps(first_entry) if step.phase in SAVE]
