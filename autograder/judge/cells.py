@@ -69,7 +69,7 @@ class Session:
     def _seen(self, node: Node | None) -> Outcome | None:
         """Ask what is always asked, as long as the answers are known ones."""
         while node is not None and node.outcome is None and node.question:
-            answer = self.conversation.ask(json.loads(node.question), self.seconds)
+            answer = self.conversation.ask(node.question, self.seconds)
             self.known.append((node.question, answer))
             node = node.after.get(answer)
         return node.outcome if node is not None else None
@@ -82,7 +82,7 @@ class Session:
             if asked != text:
                 raise Mismatch(f"{text[:200]} instead of {asked[:200]}")
         else:
-            data = self.conversation.ask(question, self.seconds)
+            data = self.conversation.ask(text, self.seconds)
         self.asked.append((text, data))
         answer: Question = json.loads(data)
         self._note_printed(answer)
@@ -243,7 +243,7 @@ class Session:
         words = [outcome.printed, *(outcome.error or ())]
         for token, question in outcome.lines:
             if any(token in text for text in words):
-                answer = json.loads(self.conversation.ask(question, self.seconds))
+                answer = json.loads(self.conversation.ask(json.dumps(question), self.seconds))
                 line = str(answer.get("line", ""))[:300].replace("\x00", "")
                 words = [text.replace(token, line) for text in words]
         printed, *error = words

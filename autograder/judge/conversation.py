@@ -43,15 +43,15 @@ class Conversation:
         #: Whether an answer was cut short by the clock: then nothing that follows can be repeated.
         self.was_stopped = False
 
-    def ask(self, question: dict[str, Any], seconds: float) -> bytes:
-        """Put a question and return the answer as it came, without its number."""
+    def ask(self, question: str, seconds: float) -> bytes:
+        """Put a question, the text of a JSON object, and return the answer as it came, without its number."""
         if self.waiting:  # something broke off the last question; its answer is nobody's now
             self._answer(seconds)
         self.number += 1
         self.asked += 1
         self.waiting = True
         try:
-            self.channel.send(question | {"n": self.number}, self._left(seconds))
+            self.channel.send_bytes(f'{question[:-1]}, "n": {self.number}}}'.encode(), self._left(seconds))
         except wire.Late:
             raise Lost("it did not take a question") from None
         except wire.Closed:

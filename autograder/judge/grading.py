@@ -116,7 +116,7 @@ class _Run:
 
     def _students(self, source: str, number: int) -> tuple[list[Any], list[Any]]:
         question = {"do": "cell", "source": source, "number": number}
-        answer = json.loads(self.conversation.ask(question, self.limits.cell))
+        answer = json.loads(self.conversation.ask(json.dumps(question), self.limits.cell))
         outputs = answer.get("outputs", [])
         if "stopped" in answer:
             words = f"stopped after {self.limits.cell:g} s"
@@ -129,7 +129,7 @@ class _Run:
         self.instructions += outcome.instructions
         self.marks[cell.id] = _mark(cell, outcome)
         # What a test cell's visible part defines is there for the cells after it, as in the notebook.
-        self.conversation.ask({"do": "define", "source": cell.given}, self.limits.cell)
+        self.conversation.ask(json.dumps({"do": "define", "source": cell.given}), self.limits.cell)
         shown = _outputs(outcome)
         return [*_cleaned(list(outcome.students)), *shown], shown
 

@@ -9,6 +9,7 @@ import ast
 import builtins
 import io
 import linecache
+import marshal
 import signal
 import sys
 import traceback
@@ -111,12 +112,12 @@ class Session:
         """Call a function with plain data; arguments that it changed go back."""
         arguments = [self._read(argument) for argument in request["args"]]
         named = {name: self._read(value) for name, value in request["named"].items()}
-        before = [repr(argument) for argument in arguments]
+        before = [_state(argument) for argument in arguments]
         answer = self._tried(lambda: self.objects[request["of"]](*arguments, **named), request["as"])
         changed = {
             str(i): self._written(argument, "")
             for i, argument in enumerate(arguments)
-            if type(argument) in (list, dict, set) and repr(argument) != before[i]
+            if type(argument) in (list, dict, set) and _state(argument) != before[i]
         }
         return answer | ({"changed": changed} if changed else {})
 
@@ -239,6 +240,18 @@ class Session:
             return self.objects[rest[1]]
 
         return wire.decode(tree, resolve)
+
+
+def _state(argument: Any) -> bytes | str:
+    """What tells whether an argument was changed."""
+    try:
+        return marshal.dumps(argument, _BY_VALUE)
+    except ValueError:  # it holds what is no data
+        return repr(argument)
+
+
+#: The format of marshal that writes what is equal alike, however often it is referred to.
+_BY_VALUE = 2
 
 
 def _refer_or_nothing(value: Any) -> list[Any]:
