@@ -342,3 +342,25 @@ def test_a_path_that_reads_its_page_s_address_too_late_is_told_with_its_line():
     found = explore(altered(BEFORE, vcpu_enter_exit=enter), ONE)
     assert found.story.line.text == 'cpu.vmload(this_cpu_read(cpu, "save_area_pa"))'
     assert found.story.line.function == "enter"
+
+
+def test_functions_that_are_known_to_be_pure_are_tried_once_and_lead_to_the_same_states():
+    def own(function):
+        def called(cpu, vcpu):
+            calls.append(1)
+            function(cpu, vcpu)
+
+        return called
+
+    names = ("prepare_switch_to_guest", "vcpu_enter_exit", "prepare_host_switch")
+    calls, counts, found = [], [], []
+    for is_pure in (False, True):
+        functions = {name: own(getattr(BEFORE, name)) for name in names}
+        for function in functions.values():
+            function.is_pure = is_pure
+        calls.clear()
+        found.append(explore(altered(BEFORE, **functions), ONE, SMALL))
+        counts.append(len(calls))
+    assert all(one.clean for one in found)
+    assert found[0][3:5] == found[1][3:5]
+    assert counts[1] < counts[0]

@@ -1,9 +1,14 @@
 """Snapshots: a machine brought back goes on as the one that went on, and equal states have equal keys."""
 
+import gc
+import weakref
+from types import SimpleNamespace
+
 import pytest
 
 from svmlib.kvm import Host, exits, random_exits
-from svmlib.kvm.machine import Machine
+from svmlib.kvm.boot import boot
+from svmlib.kvm.machine import FUNCTIONS, Machine
 from svmlib.kvm.percpu import NMI_STACK_TOP, STRIDE, area, is_stack
 from svmlib.kvm.snapshot import key, restore, snapshot
 from svmlib.memory import DIRECT_MAP
@@ -34,6 +39,37 @@ def test_nothing_that_happens_later_reaches_a_snapshot():
     machine.run(exits("kernel+nmi", "user@1", "sched#1"))
     assert key(kept, dead=True) == before
     assert key(snapshot(machine), dead=True) != before
+
+
+@pytest.mark.parametrize("name", ["linux", "i386", "xen", "freebsd", "netbsd", "fred"])
+def test_a_host_boots_the_same_whatever_ran_on_it_before(name):
+    host = Host(5, kernel=name)
+    path = SimpleNamespace(**dict.fromkeys(FUNCTIONS, lambda cpu, vcpu: None))
+    first = Machine(path, host)
+    booted = key(snapshot(first), dead=True)
+    for p in first.processors:
+        p.regs.update(dict.fromkeys(p.regs, 1))
+    for page in first.memory.pages.values():
+        page[:] = bytes([0xA5]) * len(page)
+    for thread in first.threads:
+        thread.vcpu.host_ldt = 1
+    again = Machine(path, host)
+    assert key(snapshot(first), dead=True) != booted == key(snapshot(again), dead=True)
+    boot.cache_clear()
+    assert key(snapshot(Machine(path, host)), dead=True) == booted
+
+
+def test_a_machine_whose_run_is_over_goes_without_the_garbage_collector():
+    machine = Machine(PATHS["lazy"], Host(3))
+    machine.run(exits("kernel+nmi", "user@1", "sched#1"))
+    seen = weakref.ref(machine)
+    gc.disable()
+    try:
+        machine.disconnect()
+        del machine
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_a_page_that_nobody_wrote_is_kept_once():
