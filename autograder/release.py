@@ -20,6 +20,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import secrets
 import shutil
 import sysconfig
@@ -293,17 +294,22 @@ def _require_its_cells(folder: Path, script: Path) -> None:
     path = folder / "source" / script.stem / f"{script.stem}.ipynb"
     if not path.is_file() or not any(name == script.stem for _, name in gradebook.read(folder)):
         return
-    old, new = _cells(path.read_text("utf-8")), _cells(notebooks.source(script))
-    if old != new:
+    old, new = cells(folder, script.stem), _cells(notebooks.source(script))
+    if names := sorted({name for name, _ in old ^ new}):
         raise ReleaseError(
             f"{script.stem}: somebody has marks in it, and the gradebook then takes no cell more or less: "
-            f"{', '.join(sorted(old ^ new))}. Change what is in the cells, or release it under another name"
+            f"{', '.join(names)}. Change what is in the cells, or release it under another name"
         )
 
 
-def _cells(text: str) -> set[str]:
+def cells(folder: Path, exercise: str) -> set[tuple[str, bool]]:
+    """The cells of an exercise that the gradebook knows, and whether they get marks or comments."""
+    return _cells((folder / "source" / exercise / f"{exercise}.ipynb").read_text("utf-8"))
+
+
+def _cells(text: str) -> set[tuple[str, bool]]:
     blocks = [cell["metadata"].get("nbgrader", {}) for cell in json.loads(text)["cells"]]
-    return {block["grade_id"] for block in blocks if block}
+    return {(block["grade_id"], block["grade"] or block["solution"]) for block in blocks if block}
 
 
 def _copied(folder: Path) -> Path:
@@ -361,7 +367,7 @@ def _generate(folder: Path, exercise: str, *, to: str = "release") -> None:
 
     from .classes import gradebook
 
-    gradebook.delete_unfinished(folder)
+    gradebook.make(folder)
     settings = config(folder)
     course = CourseDirectory(config=settings)
     course.assignment_id = exercise
@@ -370,7 +376,18 @@ def _generate(folder: Path, exercise: str, *, to: str = "release") -> None:
     app.force = True
     result = capture_log(app)
     if not result["success"]:
-        raise ReleaseError(f"{exercise}: nbgrader could not make the release: {result['log']}")
+        log = folder / "release.log"
+        write(log, result["log"])
+        why = _reason(result["log"])
+        raise ReleaseError(
+            f"{exercise}: nbgrader could not make the release: {why}. What else it said is in {log}"
+        )
+
+
+def _reason(log: str) -> str:
+    """The error in a log, without the lines of Python that led to it."""
+    said = [line.strip() for line in log.splitlines() if re.match(r"\s*[\w.]*(Error|Exception)\b", line)]
+    return said[-1] if said else log.strip().partition("\n")[0]
 
 
 def _digest(*parts: bytes) -> str:

@@ -3,9 +3,8 @@
 import threading
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
-import classes
 from autograder import release
 from autograder.classes import entries, gradebook
 from autograder.classes.entries import Change, Entry
@@ -22,16 +21,22 @@ NO_ANSWER = {"why": "No response."}
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def folder(request, tmp_path_factory):
-    """A released class whose gradebook is on one of the two."""
-    place = tmp_path_factory.mktemp("gradebook") / "class"
+def new_class(request, tmp_path_factory):
+    """Makes a class whose gradebook is on one of the two, with nothing released."""
+    place = tmp_path_factory.mktemp("gradebook")
     if request.param == "sqlite":
-        yield classes.copy(tmp_path_factory, place)
+        yield lambda name: release.new(place / name)
         return
     with server(require("postgresql")) as database:
-        release.new(place, database=database("class"))
-        release.release(place, SCRIPTS)
-        yield place
+        yield lambda name: release.new(place / name, database=database(name))
+
+
+@pytest.fixture(scope="module")
+def folder(new_class):
+    """A released class."""
+    made = new_class("class")
+    release.release(made, SCRIPTS)
+    return made
 
 
 def entry(student, marks=MARKS, **more):
@@ -169,6 +174,58 @@ def test_forget_deletes_rows_of_one_student_alone(folder):
     assert gradebook.forget(folder, "goes") == 1
     assert ("goes", EXERCISE) not in gradebook.read(folder)
     assert scores(folder, "stays") == before
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A release that does not run the solution first."""
+    monkeypatch.setattr(release, "_verify", lambda *_: None)
+
+
+def tables(folder):
+    with gradebook.connect(gradebook.url(folder)) as connection:
+        return set(inspect(connection).get_table_names())
+
+
+def test_a_gradebook_is_made_in_one_transaction_or_not_at_all(new_class, monkeypatch):
+    made = new_class("broken_off")
+    with monkeypatch.context() as patched:
+        patched.setattr("nbgrader.api.get_alembic_version", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gradebook.make(made)
+    assert tables(made) == set()
+    gradebook.make(made)
+    assert tables(made) > gradebook.TABLES.keys()
+
+
+def interrupted():
+    raise KeyboardInterrupt
+
+
+def test_tables_that_nbgrader_has_half_made_are_made_anew_but_never_where_there_are_rows(new_class, quick):
+    made = new_class("half")
+    run(made, "CREATE TABLE assignment (id VARCHAR(32) PRIMARY KEY)")
+    run(made, "INSERT INTO assignment VALUES ('kept')")
+    with pytest.raises(release.ReleaseError, match=r"assignment has rows, but .* name an empty database"):
+        release.release(made, SCRIPTS)
+    assert run(made, "SELECT * FROM assignment") == [("kept",)]
+    run(made, "DELETE FROM assignment")
+    release.release(made, SCRIPTS)
+    assert gradebook.known(made) == {EXERCISE}
+    assert len(run(made, "SELECT version_num FROM alembic_version")) == 1
+
+
+def test_an_exercise_that_is_half_in_the_gradebook_is_entered_again(new_class, quick):
+    made = new_class("half_entered")
+    release.release(made, SCRIPTS)
+    of_one = "(SELECT id FROM base_cell WHERE name = 'test_words')"
+    run(made, f"DELETE FROM grade_cells WHERE id IN {of_one}")  # noqa: S608
+    run(made, "DELETE FROM base_cell WHERE name = 'test_words'")
+    assert gradebook.known(made) == set()
+    release.into_gradebook(made, [EXERCISE])
+    assert gradebook.known(made) == {EXERCISE}
+    entries.enter(made, [entry("anna")])
+    assert len(scores(made, "anna")) == len(MARKS)
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password(tmp_path):

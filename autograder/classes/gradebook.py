@@ -108,7 +108,7 @@ def _cure(error: Exception) -> str:
     if "malformed" in line or "not a database" in line or "disk image" in line:
         return DAMAGED.format(line)
     if "no such table" in line or "does not exist" in line:
-        return f"no gradebook is there yet ({line}): python -m autograder release CLASS"
+        return f"no gradebook is there yet ({line}): python -m autograder grade CLASS makes it"
     if "full" in line:
         return f"{line}. Make room, then repeat the command: it goes on where it stopped"
     if "disk I/O" in line or "unable to open" in line or "readonly" in line:
@@ -139,22 +139,83 @@ def require_intact(folder: Path) -> None:
 
 
 def known(folder: Path) -> set[str]:
-    """The exercises that the gradebook knows: none of them when it is new."""
+    """The exercises that the gradebook has with all their cells: none where it is new or half made."""
+    found: dict[str, set[tuple[str, bool]]] = {}
     with connect(url(folder)) as connection:
-        if not sqlalchemy.inspect(connection).has_table("assignment"):
-            return set()
-        return set(connection.execute(text("SELECT name FROM assignment")).scalars())
+        look = sqlalchemy.inspect(connection)
+        for table, columns in TABLES.items():
+            if not look.has_table(table) or columns - {one["name"] for one in look.get_columns(table)}:
+                return set()
+        for exercise, cell, has_rows in connection.execute(text(CELLS)):
+            found.setdefault(exercise, set()).add((cell, bool(has_rows)))
+    return {
+        name for name in release.facts(folder)["exercises"] if found.get(name) == release.cells(folder, name)
+    }
 
 
-def delete_unfinished(folder: Path) -> None:
-    """Delete an SQLite gradebook whose making was broken off: nbgrader writes its version last, and once."""
-    path = folder / "gradebook.db"
-    if not url(folder).startswith("sqlite") or not path.exists() or known(folder):
-        return
+#: By what a gradebook is known to be whole: its tables, and columns that are asked for.
+TABLES: dict[str, set[str]] = {
+    "assignment": {"id", "name"},
+    "notebook": {"id", "assignment_id"},
+    "base_cell": {"name", "notebook_id"},
+    "source_cell": {"name", "notebook_id"},
+    "grade_cells": {"max_score"},
+    "student": {"id"},
+    "submitted_assignment": {"student_id"},
+    "submitted_notebook": {"notebook_id"},
+    "grade": {"cell_id"},
+    "comment": {"cell_id"},
+}
+CELLS = """
+    SELECT assignment.name, source_cell.name, base_cell.name IS NOT NULL
+    FROM source_cell
+    JOIN notebook ON notebook.id = source_cell.notebook_id
+    JOIN assignment ON assignment.id = notebook.assignment_id
+    LEFT JOIN base_cell ON base_cell.notebook_id = notebook.id AND base_cell.name = source_cell.name
+"""
+VERSION = "CREATE TABLE IF NOT EXISTS alembic_version (version_num VARCHAR(32) NOT NULL)"
+
+
+def make(folder: Path) -> None:
+    """Make nbgrader's tables, and note its version, in one transaction.
+
+    nbgrader itself makes them one after the other and writes its version last. Where that was broken off,
+    they are empty and are made anew; what holds rows is never touched.
+    """
+    from nbgrader.api import Base, get_alembic_version
+
     with connect(url(folder)) as connection:
-        is_whole = sqlalchemy.inspect(connection).has_table("alembic_version")
-    if not is_whole:
-        path.unlink()
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # else each table is a transaction of its own
+        look = sqlalchemy.inspect(connection)
+        lacks = [
+            name
+            for name, table in Base.metadata.tables.items()
+            if not look.has_table(name)
+            or set(table.columns.keys()) - {one["name"] for one in look.get_columns(name)}
+        ]
+        if lacks:
+            _require_empty(connection, Base.metadata, lacks)
+            Base.metadata.drop_all(connection)
+            Base.metadata.create_all(connection)
+        connection.execute(text(VERSION))
+        if not connection.execute(text("SELECT count(*) FROM alembic_version")).scalar():
+            insert = text("INSERT INTO alembic_version (version_num) VALUES (:version)")
+            connection.execute(insert, {"version": get_alembic_version()})
+
+
+def _require_empty(connection: sqlalchemy.Connection, wanted: sqlalchemy.MetaData, lacks: list[str]) -> None:
+    """Refuse to make anew what holds something already."""
+    look = sqlalchemy.inspect(connection)
+    for name in wanted.tables:
+        one = sqlalchemy.select(sqlalchemy.literal(1)).select_from(sqlalchemy.table(name)).limit(1)
+        if look.has_table(name) and connection.execute(one).first():
+            raise ReleaseError(
+                f"{connection.engine.url.render_as_string()}: {name} has rows, but of nbgrader's tables "
+                f"these are not there, or not whole: {', '.join(lacks)}. If an older nbgrader made it, run "
+                "`nbgrader db upgrade` in the class folder; else put back a copy, or name an empty database "
+                "as db_url in nbgrader_config.py"
+            )
 
 
 def read(folder: Path) -> dict[Place, dict[str, Score]]:
