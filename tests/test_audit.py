@@ -123,6 +123,9 @@ def test_an_answer_for_a_host_is_checked_against_the_draws():
             audit.decisions(decide, answers | {host: "legacy"})
     with pytest.raises(CheckFailed, match="idle: None is not what the draws say"):
         audit.decisions(decide, {"haswell": "lazy"})
+    for nothing in (None, ["lazy", "open", "merged"]):
+        with pytest.raises(CheckFailed, match="names no host"):
+            audit.decisions(decide, nothing)
 
 
 def test_the_bonus_is_points_or_nothing_and_says_why(trusted, capsys):

@@ -120,10 +120,10 @@ def loads(load: Callable[[float, float, float], float], name: str = "") -> None:
 
 def decisions(
     decide: Callable[[Path, Path, float, Sequence[Counts]], str],
-    answers: Mapping[str, str] | None = None,
+    answers: object = ...,
     name: str = "",
 ) -> None:
-    """Check `decide(a, b, f, draws)`: "a", "b", or "open" where neither is 95 % sure; and the answers."""
+    """Check `decide(a, b, f, draws)`: "a", "b", or "open" where neither is 95 % sure; answers, if given."""
     cases: list[tuple[Path, Path, float, list[dict[str, float]]]] = [
         (counts("lazy"), counts("merged"), host["f"], draws()) for host in hosts().values()
     ]
@@ -137,7 +137,7 @@ def decisions(
         if min(abs(right.chance(*case) - edge) for edge in (right.SURE, 1 - right.SURE)) > 0.01:
             _compare(decide, case, right.decide, f"who is cheaper at f = {case[2]:.3g}", right.DECIDE)
     print(f"ok: {len(cases)} decisions")
-    if answers is not None:
+    if answers is not ...:
         _right_answers(answers)
 
 
@@ -239,7 +239,10 @@ def _require_own(function: Any) -> None:
             raise failure(f"{name_of(function)} {how} the library's own; the exercise asks for yours")
 
 
-def _right_answers(answers: Mapping[str, str]) -> None:
+def _right_answers(answers: object) -> None:
+    if not isinstance(answers, Mapping):
+        why = "Write it as the cell had it: a dict with each host's name and lazy, merged or open."
+        raise failure(f"answers is {answers!r}, and names no host.", why)
     words = {"a": "lazy", "b": "merged", "open": "open"}
     for host in HOSTS:
         f = hosts()[host]["f"]
