@@ -182,7 +182,9 @@ def make(folder: Path) -> None:
     nbgrader itself makes them one after the other and writes its version last. Where that was broken off,
     they are empty and are made anew; what holds rows is never touched.
     """
-    from nbgrader.api import Base, get_alembic_version
+    from alembic.script import ScriptDirectory
+    from nbgrader.api import Base
+    from nbgrader.dbutil import ALEMBIC_DIR
 
     with connect(url(folder)) as connection:
         if connection.dialect.name == "sqlite":
@@ -201,7 +203,8 @@ def make(folder: Path) -> None:
         connection.execute(text(VERSION))
         if not connection.execute(text("SELECT count(*) FROM alembic_version")).scalar():
             insert = text("INSERT INTO alembic_version (version_num) VALUES (:version)")
-            connection.execute(insert, {"version": get_alembic_version()})
+            # nbgrader's own function for it runs the command `alembic`, which has to be on the PATH
+            connection.execute(insert, {"version": ScriptDirectory(ALEMBIC_DIR).get_current_head()})
 
 
 def _require_empty(connection: sqlalchemy.Connection, wanted: sqlalchemy.MetaData, lacks: list[str]) -> None:
