@@ -97,9 +97,9 @@ kill_1 = ["kernel", "kernel@1"]
 
 # %% points=1 test="kill_1"
 ### BEGIN HIDDEN TESTS
-check.kills(path_1, *kill_1, host=Host(seed=4))
+check.kills(path_1, kill_1, host=Host(seed=4))
 ### END HIDDEN TESTS
-died_1 = check.kills(path_1, *kill_1, host=Host(seed=1))
+died_1 = check.kills(path_1, kill_1, host=Host(seed=1))
 
 
 # %% exercise="mend_1"
@@ -153,10 +153,11 @@ kill_2, sme_2 = ["kernel"], True
 # 1 point if it dies.
 
 # %% points=1 test="kill_2"
+assert sme_2 in (True, False), "sme_2 is True or False, without quotes"
 ### BEGIN HIDDEN TESTS
-check.kills(path_2, *kill_2, host=Host(seed=4, sme=bool(sme_2)))
+check.kills(path_2, kill_2, host=Host(seed=4, sme=bool(sme_2)))
 ### END HIDDEN TESTS
-died_2 = check.kills(path_2, *kill_2, host=Host(seed=1, sme=bool(sme_2)))
+died_2 = check.kills(path_2, kill_2, host=Host(seed=1, sme=bool(sme_2)))
 
 
 # %% exercise="mend_2"
@@ -209,9 +210,9 @@ kill_3 = ["user+reboot.1"]
 
 # %% points=1 test="kill_3"
 ### BEGIN HIDDEN TESTS
-check.kills(path_3, *kill_3, host=Host(seed=4))
+check.kills(path_3, kill_3, host=Host(seed=4))
 ### END HIDDEN TESTS
-died_3 = check.kills(path_3, *kill_3, host=Host(seed=1))
+died_3 = check.kills(path_3, kill_3, host=Host(seed=1))
 
 # %% [markdown]
 # `svm_ops` has VMSAVE and VMLOAD with their entry in the exception table. Mend what has to be mended.
@@ -296,9 +297,9 @@ kill_4 = ["user"]
 
 # %% points=1 test="kill_4"
 ### BEGIN HIDDEN TESTS
-check.kills(path_4, *kill_4, host=host("freebsd", seed=4))
+check.kills(path_4, kill_4, host=host("freebsd", seed=4))
 ### END HIDDEN TESTS
-died_4 = check.kills(path_4, *kill_4, host=host("freebsd", seed=1))
+died_4 = check.kills(path_4, kill_4, host=host("freebsd", seed=1))
 
 
 # %% exercise="mend_4"
@@ -358,9 +359,9 @@ kill_5 = ["user"]
 
 # %% points=1 test="kill_5"
 ### BEGIN HIDDEN TESTS
-check.kills(path_5, *kill_5, host=host("fred", seed=4))
+check.kills(path_5, kill_5, host=host("fred", seed=4))
 ### END HIDDEN TESTS
-died_5 = check.kills(path_5, *kill_5, host=host("fred", seed=1))
+died_5 = check.kills(path_5, kill_5, host=host("fred", seed=1))
 
 
 # %% exercise="mend_5"
@@ -420,7 +421,7 @@ kill_6 = ["user", "user", "user"]
 ### BEGIN HIDDEN TESTS
 assert all("@" not in word and "#" not in word for word in kill_6), "one CPU and one vCPU are enough"
 ### END HIDDEN TESTS
-died_6 = check.kills(path_6, *kill_6, host=Host(seed=1, cpus=1, vcpus=1))
+died_6 = check.kills(path_6, kill_6, host=Host(seed=1, cpus=1, vcpus=1))
 2
 
 # %% [markdown]

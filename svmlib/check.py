@@ -100,7 +100,7 @@ def survives(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
 
     Returns the run, whose trace the stepper shows.
     """
-    result = _run(path, exits(*words), host)
+    result = _run(path, _read(words), host)
     instructions = sum(step.times for step in result.trace if step.phase)
     count = _count(len(result.exits), "exit")
     print(f"ok: {count}, {instructions} instructions, nothing of the guest left behind")
@@ -110,7 +110,7 @@ def survives(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
 def survives_each(path: Any, words: Sequence[str], host: Host = Host(seed=1)) -> None:
     """Run `path` once for each of `words`: one exit on a freshly booted host; otherwise as `survives`."""
     for word in words:
-        _run(path, exits(word), host)
+        _run(path, _read([word]), host)
     print(f"ok: {_count(len(words), 'run')} of one exit each")
 
 
@@ -134,25 +134,48 @@ def survives_random(path: Any, *words: str, runs: int = RUNS, length: int = LENG
 
 def never_survives(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
     """Run a `path` that has to break, CheckFailed if it does not.  Returns the run with its violation."""
-    result, _ = _executed(path, exits(*words), host)
+    through = _read(words)
+    result, _ = _executed(path, through, host)
     if result.violation is None:
-        raise failure(f"nothing broke in {' '.join(words)}: the host survived it")
+        raise failure(f"nothing broke in {' '.join(map(str, through))}: the host survived it")
     print(f"it breaks: {result.violation.symptom}")
     return result
 
 
-def kills(path: Any, *words: str, host: Host = Host(seed=1)) -> Run:
+def kills(path: Any, *words: str | Sequence[str], host: Host = Host(seed=1)) -> Run:
     """Run a `path` through exits that have to kill it, events and their steps among them; CheckFailed if not.
 
-    "kernel+nmi.17" lets an NMI come when 17 steps of that exit are done.  Returns the run.
+    "kernel+nmi.17" lets an NMI come when 17 steps of that exit are done; a list stands for the words in it.
+    Returns the run.
     """
-    result, _ = _executed(path, exits(*words), host)
+    through = _read(words)
+    result, _ = _executed(path, through, host)
     if result.violation is None:
-        came = [str(step) for step in result.trace if step.event in ("NMI", "#MC", "INTR")]
-        what = f"what arrived was taken: {', '.join(came)}" if came else "nothing arrived"
-        raise failure(f"the host survived {' '.join(words)}; {what}")
+        raise failure(f"the host survived {' '.join(map(str, through))}; {_what_came(result)}")
     print(f"it dies: {result.violation.symptom}")
     return result
+
+
+def _what_came(result: Run, most: int = 4) -> str:
+    """Say after which steps of a run events were taken, and which of them its exits were too short for."""
+    steps = result.trace.steps
+    taken = [
+        f"{step.event} after step {k - 1}, {steps[k - 1].event}"
+        for k, step in enumerate(steps)
+        if step.event in ("NMI", "#MC", "INTR")
+    ]
+    late = [
+        f"exit {number} has {one.last - one.first} steps, so step {at} never came"
+        for number, one in enumerate(result.exits, 1)
+        for _, at in one.arrivals
+        if at is not None and at > one.last - one.first
+    ]
+    said = (
+        [f"what arrived was taken: {', '.join(taken[:most])}{', …' * (len(taken) > most)}"] if taken else []
+    )
+    if any(name == "SMI" for one in result.exits for name, _ in one.arrivals):
+        said.append("an SMI passes the host's kernel by")
+    return "; ".join([*said, *late[:most]]) or "nothing arrived"
 
 
 # -- every order of exits and events
@@ -243,8 +266,9 @@ def at_most(path: Any, *words: str, host: Host = Host(seed=1), **limits: int) ->
 
     at_most(path, "kernel", VMLOAD=1) leaves no VMLOAD but the guest's.
     """
-    result = _run(path, exits(*words), host)
-    for word, exit_ in zip(words, result.exits, strict=True):
+    through = _read(words)
+    result = _run(path, through, host)
+    for word, exit_ in zip(through, result.exits, strict=True):
         steps = [step for step in result.steps(exit_) if step.phase]
         for event, limit in limits.items():
             times = sum(step.event == event for step in steps)
@@ -417,6 +441,17 @@ def beats(path: Any, reference: Any, points: float) -> float:
 
 
 # -- running what a learner wrote ----------------------------------------------------------------------------
+
+
+def _read(words: Sequence[Any]) -> list[Exit]:
+    """Read exits; CheckFailed where one cannot be read, or there is none.  A list stands for its words."""
+    flat = [one for word in words for one in (word if isinstance(word, list | tuple) else [word])]
+    if not flat:
+        raise failure('no exit is given; write one or more, as in ["kernel", "user+nmi@1"]')
+    try:
+        return exits(*flat)
+    except ValueError as error:
+        raise failure(str(error)) from None
 
 
 def _run(path: Any, through: list[Exit], host: Host) -> Run:

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from autograder.student.proxies import CpuProxy
 from svmlib import check, watch
 from svmlib.check import CheckFailed
 from svmlib.explorer import explore
+from svmlib.instructions import Cpu
 from svmlib.kvm import Host, cpu_kernelmode_gs_base, per_cpu, svm_vcpu_run, this_cpu_read
 from svmlib.paths import PATHS, lazy, legacy, vmload_before_stgi
 from svmlib.registers import MSR, carried_by
@@ -336,6 +338,49 @@ def test_the_words_of_a_counterexample_kill_and_others_do_not(capsys):
         check.CheckFailed, match=r"the host survived kernel\+nmi.2; what arrived was taken: NMI"
     ):
         check.kills(NO_TR, "kernel+nmi.2")
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["kernel+nmi"], "kernel+nmi; what arrived was taken: NMI after step 27, STGI"),
+        (
+            ["kernel", "kernel+intr"],
+            "kernel kernel+intr; what arrived was taken: INTR after step 49, MOV r,m",
+        ),
+        (["kernel+mc.500"], "kernel+mc.500; exit 1 has 30 steps, so step 500 never came"),
+        (["kernel+smi"], "kernel+smi; an SMI passes the host's kernel by"),
+        (["kernel+nmi@1"] * 9, "NMI after step 111, STGI, …"),
+    ],
+)
+def test_a_host_that_survives_tells_after_which_step_what_came_was_taken(words, said):
+    with pytest.raises(check.CheckFailed) as failed:
+        check.kills(GOOD, *words)
+    assert said in str(failed.value)
+    assert len(str(failed.value)) < 250 + 8 * len(words)
+    with pytest.raises(check.CheckFailed, match=re.escape(said)):
+        check.kills(GOOD, words)
+
+
+@pytest.mark.parametrize("word", [11, None, "", "kernel+nmj", {"kernel"}, b"kernel", [["kernel"]], "x" * 999])
+@pytest.mark.parametrize("checked", [check.kills, check.survives, check.never_survives, check.at_most])
+def test_an_exit_that_cannot_be_read_is_one_message_and_no_traceback_of_ours(checked, word):
+    with pytest.raises(check.CheckFailed, match=r"^no exit .{1,70}; write kernel or user, then") as failed:
+        checked(GOOD, word)
+    assert failed.value.__suppress_context__
+    with pytest.raises(check.CheckFailed, match=r"^no exit is given; write one or more"):
+        checked(GOOD, *([] if checked is check.at_most else [[]]))
+
+
+def test_a_misspelt_instruction_is_told_the_nearest_one_by_model_and_judge():
+    said = "cpu has no instruction 'vmlaod'; the nearest is vmload"
+    with pytest.raises(check.CheckFailed, match=said):
+        check.survives(but(prepare_host_switch=lambda cpu, vcpu: cpu.vmlaod(vcpu.vmcb_pa)), "user")
+    with pytest.raises(AttributeError, match=said):
+        _ = CpuProxy(None, 0).vmlaod
+    for name, near in {"STGI": "; the nearest is stgi", "registers": "", "__deepcopy__": ""}.items():
+        with pytest.raises(AttributeError, match=f"^cpu has no instruction '{name}'{near}$"):
+            getattr(Cpu(None), name)
 
 
 def test_a_path_with_a_memory_of_its_own_is_refused():

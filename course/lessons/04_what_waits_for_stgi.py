@@ -24,10 +24,11 @@ check.begin("04_what_waits_for_stgi", svmlib="0.1.0")
 #
 # RFLAGS.**IF** holds back interrupts (INTR), and only those; CLI and STI change it. **GIF** holds back
 # INTR, and NMI, SMI, INIT and machine checks (#MC) as well; CLGI and STGI change it, VMRUN sets it for the
-# guest, and #VMEXIT clears it. Exceptions, such as a page fault, wait for neither.
+# guest, and #VMEXIT clears it. (That a machine check waits is known here from a kernel developer's mail
+# only.) Exceptions of the code itself, such as a page fault, wait for neither.
 #
 # Here an event comes in the middle of an exit, when 23 steps of it are done. That is inside the window: the
-# guest has run and its state is saved, GIF is 0, and GS base is still the guest's.
+# guest has just left and VMSAVE is still to come, GIF is 0, and GS base is the guest's.
 #
 # **Question.** After which instruction is each of the three taken?
 
@@ -47,13 +48,14 @@ for word in ("kernel+nmi.23", "kernel+mc.23", "kernel+intr.23"):
     print(f"{word:15}", taken(word))
 
 # %% [markdown]
-# NMI and #MC come with STGI, the interrupt with STI. So two moments decide. At STGI everything has to be
-# there that an NMI needs; at STI, what an interrupt needs.
+# NMI and #MC come with STGI, the interrupt with STI, and one instruction late: STI has a **shadow**, in
+# which interrupts still wait. So two moments decide. At STGI everything has to be there that an NMI needs;
+# at STI, what an interrupt needs.
 #
 # ## What an NMI needs
 #
-# 1. **A stack.** The processor takes it from the TSS, an entry called IST, and finds the TSS through TR.
-#    Nobody asks the kernel.
+# 1. **A stack.** The NMI's gate in the IDT names an entry of the TSS, one of those called IST, and the
+#    stack is what lies there. The processor finds the TSS through TR. Nobody asks the kernel.
 # 2. **Its CPU's data.** Whatever the handler does, it does for this CPU: GS base.
 #
 # An NMI may come at any instruction, also right after SYSCALL, when GS base is still the user's, or between
@@ -90,8 +92,8 @@ for fsgsbase in (False, True):
 # Without FSGSBASE the entry looked at the guest's GS base and found it not negative. So it swapped, and had
 # the guest's KernelGSBase. (A negative one it would have taken for the kernel's.)
 #
-# The second form took its NMI well. The host died nevertheless, an instruction later, in the kernel's own
-# code, which uses GS base as it is.
+# The second form took its NMI well, and put back what it had found. So the host died nevertheless, at the
+# kernel's own next look at its per-CPU data, for which it uses GS base as it is.
 #
 # So FSGSBASE makes an NMI safe that would be deadly otherwise. Whether a path is right depends on the
 # kernel around it, and nobody runs a path on all kernels, with an event at every instruction. Except a
@@ -138,7 +140,8 @@ from svmlib.views import stepper
 stepper(died.run, registers=["GS.base", "TR", "KernelGSBase", "TSC_AUX"])
 
 # %% [markdown]
-# Everywhere before CLGI: there TR is the host's.
+# Everywhere before CLGI: there TR is the host's. From the guest's VMLOAD on it is not, and with this path
+# not before vcpu_put.
 #
 # ## No counterexample
 #
@@ -174,10 +177,10 @@ stepper(between, steps=range(first_swap - 2, first_swap + 10), registers=["GS.ba
 
 # %% [markdown]
 # RDMSR reads a number that is not negative, so the entry swaps once more and has the kernel's base; on the
-# way out it swaps back. It works because what lies in KernelGSBase is a *user's* base at that moment.
+# way out it swaps back. It works because what the first SWAPGS fetched from KernelGSBase is a *user's* base.
 #
-# Whose base lies there right after a guest has run? And which of the legacy path's instructions sees to it
-# that the answer is no longer "the guest's" when the window opens? That is part of the exercise.
+# Whose base lies in KernelGSBase right after a guest has run? And which of the legacy path's instructions
+# sees to it that the answer is no longer "the guest's" when the window opens? That is part of the exercise.
 #
 # ## Three quick questions
 #

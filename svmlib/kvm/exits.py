@@ -68,7 +68,7 @@ def exits(*words: str) -> list[Exit]:
 
 
 def _exit(word: str) -> Exit:
-    kind, *suffixes = re.split(r"(?=[+@#])", word)
+    kind, *suffixes = re.split(r"(?=[+@#])", word) if isinstance(word, str) else ["no word"]
     fields: dict[str, int] = {}
     nmi, arrivals = False, []
     for suffix in suffixes:
@@ -83,7 +83,7 @@ def _exit(word: str) -> Exit:
             kind = ""
     if kind not in EXITCODES and kind not in NESTED_KINDS:
         raise ValueError(
-            f"no exit {word!r}; write kernel or user, then +nmi, @CPU, #vCPU, as in user+nmi@1; "
+            f"no exit {word!r:.60}; write kernel or user, then +nmi, @CPU, #vCPU, as in user+nmi@1; "
             "or sched; +mc +intr +smi are events, too, and +nmi.12 comes after 12 steps"
         )
     arrivals.sort(key=lambda arrival: -1 if arrival[1] is None else arrival[1])
