@@ -87,6 +87,10 @@ class Exploration(NamedTuple):
         """Whether all was tried and nothing broke."""
         return self.complete and self.run is None and not self.impure
 
+    def __repr__(self) -> str:
+        """Stay short: a notebook shows it below the cell that made it."""
+        return f"<Exploration: {str(self).partition(chr(10))[0]}>"
+
     def __str__(self) -> str:
         """Say the outcome: the count, or the story."""
         if self.impure:
@@ -564,7 +568,9 @@ def _confirmed(path: Any, exits: tuple[Exit, ...], host: Host) -> tuple[Run, Lin
     if not lines:
         return result, None
     ((file, number, function),) = lines
-    return result, Line(Path(file).name, number, function, linecache.getline(file, number).strip())
+    is_cell = file.startswith("<ipython") or Path(file).parent.name.startswith("ipykernel_")
+    name = "its cell" if is_cell else Path(file).name
+    return result, Line(name, number, function, linecache.getline(file, number).strip())
 
 
 _PACKAGE = str(Path(__file__).parent)

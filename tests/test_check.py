@@ -1,7 +1,7 @@
 """What the checks of an exercise say: a line when all is well, else a symptom, the learner's line, a hint."""
 
 import re
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 
 import pytest
 
@@ -381,6 +381,21 @@ def test_a_misspelt_instruction_is_told_the_nearest_one_by_model_and_judge():
     for name, near in {"STGI": "; the nearest is stgi", "registers": "", "__deepcopy__": ""}.items():
         with pytest.raises(AttributeError, match=f"^cpu has no instruction '{name}'{near}$"):
             getattr(Cpu(None), name)
+
+
+def test_what_a_check_returns_is_one_line_below_a_cell(capsys):
+    assert repr(check.survives(GOOD, "kernel", "user")) == "<Run: exits 2, steps 61, nothing broke>"
+    assert repr(check.kills(but(vcpu_enter_exit=svm_vcpu_run), "user")).endswith(", broke per_cpu>")
+    found = explore(NO_TR, Host(1, vcpus=1))
+    assert repr(found) == f"<Exploration: {found.story.symptom}>"
+    assert re.fullmatch(r"<Exploration: complete for these bounds: \d+ states.*>", repr(check.explored(GOOD)))
+
+
+def test_the_path_s_line_of_a_notebook_s_cell_is_of_its_cell():
+    code = without_tr.__code__.replace(co_filename="/tmp/ipykernel_77/123456789.py")  # noqa: S108 - no file
+    of_a_cell = FunctionType(code, globals())
+    path = check.path(prepare_switch_to_guest=save, vcpu_enter_exit=of_a_cell, prepare_host_switch=back)
+    assert re.search(r"\(without_tr, line \d+ of its cell\)$", str(explore(path).story.line))
 
 
 def test_a_path_with_a_memory_of_its_own_is_refused():

@@ -1,10 +1,13 @@
 """The views of what is known: tables and pictures that say their labels in words, and movable assumptions."""
 
+import re
+
 import pytest
 
 from svmlib import costs, decide
 from svmlib.views import assumptions as movable
-from svmlib.views import knowledge
+from svmlib.views import compare_bars, knowledge
+from svmlib.views import decision as pictures
 
 STEPS = decide.typical()
 EPYC = costs.prices("epyc-2020")
@@ -100,3 +103,28 @@ def test_another_price_list_brings_its_own_intervals():
     found, _ = controls(movable.assumptions(STEPS))
     found["price list"].value = "epyc-2020-timed"
     assert found["VMLOAD (ticks)"].value == (264, 274)
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda: pictures.samples_picture(STEPS),
+        lambda: pictures.picture(decide.decide(draws=200), "What <it> rests on."),
+        lambda: compare_bars({"lazy": {"save": (1, 2, 3)}}),
+    ],
+)
+def test_a_picture_has_the_colours_of_the_page_around_it(drawn):
+    html = drawn()
+    assert 'fill="currentColor"' in html
+    assert "#fff" not in re.sub(r"var\(--[a-z0-9-]+,#fff\)", "", html.replace("#FFFFFF", "")).lower()
+    assert "stroke: #000000" not in html
+    assert "<it>" not in html
+
+
+def test_the_legend_of_bars_takes_as_many_lines_as_it_needs():
+    names = [f"a part with a long name {n}" for n in range(6)]
+    html = compare_bars({"one": dict.fromkeys(names, (1, 2, 3))})
+    placed = [(int(x), int(y)) for x, y in re.findall(r'<text x="(\d+)" y="(\d+)">a part', html)]
+    assert len({y for _, y in placed}) == 3
+    width, height = map(int, re.search(r'viewBox="0 0 (\d+) (\d+)"', html).groups())
+    assert all(x + 8 * len(names[0]) < width and y < height for x, y in placed)

@@ -90,8 +90,8 @@ for cpus in (1, 2):
     print(explore(still_set, host("zen3+fsgsbase", seed=1, cpus=cpus, vcpus=1), bounds))
 
 # %% [markdown]
-# With two CPUs two exits are enough: the page of the second CPU has never been saved. With one CPU the same
-# line loses something else, later: what a thread has changed in user space since. Step through that one:
+# Two exits are enough, on one CPU as on two. On two the page of the second CPU has never been saved. On one
+# the same line loses something else: what a thread has changed in user space since. Step through that one:
 # where does FS base change for the last time before it comes back old?
 
 # %%
@@ -109,7 +109,7 @@ stepper(one, steps=range(30, len(one.trace)), registers=["FS.base", "GS.base", "
 from svmlib.bugs import BUGS
 
 for name in ("B33", "B34", "B15", "B16", "B23", "B41"):
-    print(f"{name}  {BUGS[name].year}  {BUGS[name].title:45} {BUGS[name].symptom}")
+    print(f"{name}  {BUGS[name].year}  {BUGS[name].title}\n    {BUGS[name].symptom}")
 
 # %% [markdown]
 # A flag that is not cleared; a page that is saved once; a cache of what is in TSC_AUX, and hardware that

@@ -57,7 +57,8 @@ versions()
 # ## A bill that grows
 #
 # The model's answer begins with a trace: which instructions, how often. Step through one exit of the
-# merged path that reaches vcpu_put, and watch the bill below the steps.
+# merged path that reaches vcpu_put, and watch the bill. It goes on from the exit before, so an exit costs
+# what it grows by.
 
 # %%
 from svmlib.kvm import exits, run

@@ -23,6 +23,11 @@ class Run(NamedTuple):
     violation: Violation | None
     host: Host
 
+    def __repr__(self) -> str:
+        """Stay short: a notebook shows it below the cell that ran it."""
+        ended = f"broke {self.violation.invariant}" if self.violation else "nothing broke"
+        return f"<Run: exits {len(self.exits)}, steps {len(self.trace)}, {ended}>"
+
     def steps(self, exit_: ExitRecord) -> list[Step]:
         """Return the steps of one of `exits`."""
         return self.trace[exit_.first : exit_.last]

@@ -29,7 +29,7 @@ _NEEDED = ("GS.base", "TR.base", "KernelGSBase", "LSTAR", "FS.base", "LDTR.base"
 
 
 class Line(NamedTuple):
-    """A line of the path's code."""
+    """A line of the path's code; `file` is the name of its file, or "its cell" in a notebook."""
 
     file: str
     number: int

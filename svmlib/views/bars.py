@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .marks import STYLE, Html, own_patterns, table
 
-_LEFT, _RIGHT, _WIDTH, _ROW, _BAR, _TOP = 170, 190, 780, 40, 20, 30
+_LEFT, _RIGHT, _WIDTH, _ROW, _BAR, _TOP, _LINE = 140, 160, 640, 40, 20, 30, 20
 #: Fill, colour of the text on it, and the stroke that is drawn over the fill, "" for none.
 _LOOKS = (
     ("#0072B2", "#FFFFFF", ""),
@@ -38,9 +38,8 @@ def compare_bars(
         raise ValueError(
             "no bills to compare; give name -> part -> ticks, or (low, nominal, high) for the ticks"
         )
-    return Html(
-        f'{STYLE}<div class="svm">{_svg(read, parts, title, unit)}{_table(read, parts, title, unit)}</div>'
-    )
+    picture, numbers = _svg(read, parts, title, unit), _table(read, parts, title, unit)
+    return Html(f'{STYLE}<div class="svm wide">{picture}{numbers}</div>')
 
 
 def _ticks(value: Any) -> _Ticks:
@@ -57,7 +56,6 @@ def _total(parts: Mapping[str, _Ticks]) -> _Ticks:
 
 
 def _svg(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title: str, unit: str) -> str:
-    height = _TOP + _ROW * len(bills) + 34
     most = max(_total(each).high for each in bills.values()) or 1
     scale = (_WIDTH - _LEFT - _RIGHT) / most
     whiskers = any(_total(each).low < _total(each).high for each in bills.values())
@@ -65,14 +63,16 @@ def _svg(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title:
     rows = "".join(
         _row(name, each, looks, scale, _TOP + _ROW * at) for at, (name, each) in enumerate(bills.items())
     )
+    below = _TOP + _ROW * len(bills)
+    legend, height = _legend(parts, below + 20, whiskers=whiskers)
     said = "; ".join(f"{name}: {_said(_total(each))} {unit}" for name, each in bills.items())
     return own_patterns(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" '
-        'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12">'
+        'style="max-width:100%;height:auto" role="img" font-family="system-ui,sans-serif" font-size="12" '
+        'fill="currentColor">'
         f"<title>{escape(title)}</title><desc>{escape(said)}.</desc>{_patterns(len(parts))}"
-        f'<rect width="{_WIDTH}" height="{height}" fill="#FFFFFF"/>'
         f'<text x="8" y="18" font-weight="bold">{escape(title)}</text>'
-        f"{rows}{_legend(parts, height - 14, whiskers=whiskers)}</svg>"
+        f"{rows}{legend}</svg>"
     )
 
 
@@ -98,7 +98,7 @@ def _row(name: str, parts: Mapping[str, _Ticks], looks: Mapping[str, int], scale
     low, high, middle = _LEFT + total.low * scale, _LEFT + total.high * scale, y + _BAR + 6
     if low < high:
         whisker = f"M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 4}v8M{high:.1f} {middle - 4}v8"
-        drawn.append(f'<path d="{whisker}" stroke="#000000" stroke-width="1.5"/>')
+        drawn.append(f'<path d="{whisker}" stroke="currentColor" stroke-width="1.5"/>')
     drawn.append(f'<text x="{max(x, high) + 8:.1f}" y="{y + 15}">{_said(total)}</text>')
     return "".join(drawn)
 
@@ -109,23 +109,28 @@ def _segment(x: float, y: int, width: float, look: int, part: str, ticks: _Ticks
     halo = f' stroke="{fill}" stroke-width="4" paint-order="stroke"' if path else ""
     return (
         f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{_BAR}" fill="url(#svm-bar{look})" '
-        f'stroke="#000000" stroke-width=".7"><title>{escape(part)}: {_said(ticks)}</title></rect>'
+        f'stroke="currentColor" stroke-width=".7"><title>{escape(part)}: {_said(ticks)}</title></rect>'
         f'<text x="{x + width / 2:.1f}" y="{y + 14}" text-anchor="middle" fill="{colour}"{halo}>'
         f"{escape(label)}</text>"
     )
 
 
-def _legend(parts: Sequence[str], y: int, *, whiskers: bool) -> str:
+def _legend(parts: Sequence[str], y: int, *, whiskers: bool) -> tuple[str, int]:
+    """Return what the looks mean, in as many lines as that takes, and the height of the whole picture."""
     drawn, x = [], 8
     for at, part in enumerate(parts):
+        width = 36 + 8 * len(part)
+        if x > 8 and x + width > _WIDTH:
+            x, y = 8, y + _LINE
         drawn.append(
-            f'<rect x="{x}" y="{y - 10}" width="16" height="12" fill="url(#svm-bar{at})" stroke="#000000"/>'
-            f'<text x="{x + 21}" y="{y}">{escape(part)}</text>'
+            f'<rect x="{x}" y="{y - 10}" width="16" height="12" fill="url(#svm-bar{at})" '
+            f'stroke="currentColor"/><text x="{x + 21}" y="{y}">{escape(part)}</text>'
         )
-        x += 40 + 8 * len(part)
+        x += width
     if whiskers:
-        drawn.append(f'<text x="{x + 8}" y="{y}">├─┤ from every price low to every price high</text>')
-    return "".join(drawn)
+        y += _LINE
+        drawn.append(f'<text x="8" y="{y}">├─┤ from every price low to every price high</text>')
+    return "".join(drawn), y + 10
 
 
 def _said(ticks: _Ticks) -> str:
@@ -135,9 +140,13 @@ def _said(ticks: _Ticks) -> str:
 
 
 def _table(bills: Mapping[str, Mapping[str, _Ticks]], parts: Sequence[str], title: str, unit: str) -> str:
+    """Return the numbers, with what there is more of, parts or paths, going down the page."""
     zero = _Ticks(0, 0, 0)
-    body = [
-        (name, *(_said(each.get(part, zero)) for part in parts), _said(_total(each)))
-        for name, each in bills.items()
+    said = [
+        [*(_said(each.get(part, zero)) for part in parts), _said(_total(each))] for each in bills.values()
     ]
-    return table(f"{title}: {unit}, nominal (low–high)", ("path", *parts, "total"), body)
+    head, first, body = ("path", *parts, "total"), list(bills), said
+    if len(parts) > len(bills):
+        head, first, body = ("part", *bills), [*parts, "total"], list(map(list, zip(*said, strict=True)))
+    lines = [(name, *cells) for name, cells in zip(first, body, strict=True)]
+    return table(f"{title}: {unit}, nominal (low–high)", head, lines)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ..costs import Mix, chance, targets
 from ..costs.exits import less
 from ..data import rows
-from .marks import Html
+from .marks import STYLE, Html
 
 if TYPE_CHECKING:
     from ..trace import Step
@@ -35,13 +35,18 @@ _SAMPLES = {
     "after_wrgsbase": "after\nWRGSBASE",
 }
 _STEP = 16
+_SVG: Any = {"svg.fonttype": "none", "svg.hashsalt": "svmlib"}
+#: Inches of a picture in a notebook: its labels can be read in half a small window, too.
+_NOTEBOOK = (7, 4.6)
+#: matplotlib's black and white -> the colours of the page around the picture, whose theme may be dark.
+_PAGE = {"#000000": "currentColor", "#ffffff": "var(--jp-layout-color0,#fff)"}
 #: Behind a name that stands on a line's band.
 _PAPER = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1}
 
 
 def draw(decision: Any, caption: str = "", pairs: int = 2) -> Figure:
     """Draw a decision (svmlib.decide): the first `pairs` of its pairs over the share f, and the samples."""
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "svmlib", "font.size": 9}):
+    with rc_context(_SVG | {"font.size": 9}):
         figure = Figure(figsize=(12, 5.6), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
         _draw_shares(left, decision, pairs)
@@ -52,20 +57,26 @@ def draw(decision: Any, caption: str = "", pairs: int = 2) -> Figure:
 
 
 def picture(decision: Any, caption: str = "", pairs: int = 2) -> Html:
-    """Return the same as SVG for a notebook, with what it shows in words."""
-    return as_html(draw(decision, caption, pairs), in_words(decision, pairs))
+    """Return the part over the share f as SVG for a notebook, with what it shows in words."""
+    with rc_context(_SVG | {"font.size": 10}):
+        figure = Figure(figsize=_NOTEBOOK, layout="constrained")
+        _draw_shares(figure.subplots(), decision, pairs)
+    return as_html(figure, in_words(decision, pairs), caption)
 
 
-def as_html(figure: Figure, words: str) -> Html:
-    """Return a figure as SVG in a page, `words` beside it for who does not see it."""
+def as_html(figure: Figure, words: str, caption: str = "") -> Html:
+    """Return a figure as SVG in a page, in the page's own colours, `words` for who does not see it."""
     text = StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "svmlib"}):
+    with rc_context(_SVG):
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace("<svg ", '<svg style="max-width:100%;height:auto" ', 1)
-    return Html(
-        f'<figure role="img" aria-label="{escape(words)}" style="margin:0;background:#fff">{svg}</figure>'
-    )
+    for ours, theirs in _PAGE.items():
+        svg = svg.replace(ours, theirs)
+    look = 'fill="currentColor" style="max-width:100%;height:auto" '
+    svg = svg[svg.index("<svg") :].replace("<svg ", f"<svg {look}", 1)
+    below = f"<figcaption>{escape(' '.join(caption.split()))}</figcaption>" if caption else ""
+    shown = f'<div role="img" aria-label="{escape(words)}">{svg}</div>'
+    return Html(f'{STYLE}<figure class="svm" style="margin:0">{shown}{below}</figure>')
 
 
 def in_words(decision: Any, pairs: int = 2) -> str:
@@ -99,7 +110,7 @@ def _draw_shares(axes: Any, decision: Any, pairs: int) -> None:
 
 def _mark_hosts(axes: Any, mixes: Sequence[Mix]) -> None:
     bottom, top = axes.get_ylim()
-    axes.set_ylim(bottom - 0.4 * (top - bottom), top + 0.04 * (top - bottom))
+    axes.set_ylim(bottom - 0.5 * (top - bottom), top + 0.04 * (top - bottom))
     axes.set_xlim(_SHARES[0], 2)
     last = 0.0
     for one in sorted(mixes, key=lambda one: one.f.nominal):
@@ -109,7 +120,7 @@ def _mark_hosts(axes: Any, mixes: Sequence[Mix]) -> None:
         side = "left" if share < 1.3 * last else "right"  # away from a near neighbour's name
         axes.annotate(
             words, (share, 0.01), xycoords=("data", "axes fraction"),
-            rotation=90, ha=side, va="bottom", fontsize=8,
+            rotation=90, ha=side, va="bottom", fontsize=9,
         )  # fmt: skip
         if low < share or share < high:
             y = bottom - 0.03 * (top - bottom)
@@ -130,7 +141,7 @@ def samples(axes: Any, paths: "Mapping[str, Mapping[str, list[Step]]]") -> None:
             label="model: median, 5 to 95 %, every price free" if not at else None,
         )  # fmt: skip
     axes.set_ylim(0, 2000)
-    axes.set_xticks(range(len(_SAMPLES)), _SAMPLES.values(), fontsize=8)
+    axes.set_xticks(range(len(_SAMPLES)), _SAMPLES.values(), fontsize=9)
     axes.set_ylabel("TSC ticks")
     axes.set_title("The samples of 16 December 2020 and the model", loc="left")
     axes.legend(loc="upper right", frameon=False)
@@ -138,8 +149,8 @@ def samples(axes: Any, paths: "Mapping[str, Mapping[str, list[Step]]]") -> None:
 
 def samples_picture(paths: "Mapping[str, Mapping[str, list[Step]]]") -> Html:
     """Return the samples beside the model as SVG for a notebook; `paths` is path -> kind of exit -> steps."""
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "svmlib", "font.size": 9}):
-        figure = Figure(figsize=(8.5, 4.6), layout="constrained")
+    with rc_context(_SVG | {"font.size": 10}):
+        figure = Figure(figsize=_NOTEBOOK, layout="constrained")
         samples(figure.subplots(), paths)
     said = [
         f"{label.replace(chr(10), ', ')}: published {value:.0f} ± {_STEP}, model {found}"

@@ -65,8 +65,9 @@ def _sure(found: Any) -> str:
 def _page(
     caption: str, head: Sequence[str], body: Iterable[Sequence[str]], notes: Iterable[str] = ()
 ) -> Html:
-    """Return a table in which long cells wrap, with sentences below it."""
-    columns = "".join(f'<th scope="col" style="{_LEFT}">{escape(cell)}</th>' for cell in head)
+    """Return a table in which long cells wrap, and in a narrow page all, with sentences below it."""
+    names = (escape(cell).replace("_", "_<wbr>") for cell in head)
+    columns = "".join(f'<th scope="col" style="{_LEFT}">{name}</th>' for name in names)
     lines = [
         f'<tr><th scope="row" style="{_LEFT}">{escape(first)}</th>'
         + "".join(
@@ -77,6 +78,6 @@ def _page(
     ]
     said = "".join(f"<p>{escape(note)}</p>" for note in notes)
     return Html(
-        f'{STYLE}<div class="svm" style="overflow-x:auto"><table><caption>{escape(caption)}</caption>'
+        f'{STYLE}<div class="svm wide"><table><caption>{escape(caption)}</caption>'
         f"<thead><tr>{columns}</tr></thead><tbody>{''.join(lines)}</tbody></table>{said}</div>"
     )

@@ -46,6 +46,10 @@ OWNERS
 .svm-steps.widget-select>select{font-family:var(--jp-code-font-family,monospace);font-size:12px;flex:none}
 .svm-pane .widget-html-content{line-height:1.45;white-space:normal;overflow-x:auto}
 .svm-pane .widget-html{min-width:0;max-width:100%}
+.svm.wide{container-type:inline-size;width:100%;overflow-x:auto}
+.svm.wide table.n td{white-space:normal}
+@container (max-width:560px){.svm.wide table th,.svm.wide table td{white-space:pre-line!important;
+font-size:11px;padding:1px 3px}}
 </style>""".replace(
     "OWNERS",
     "\n".join(
