@@ -183,7 +183,7 @@ class _Run:
 
     def _submission(self, choice: Choice) -> Submission:
         one = choice.attempt
-        return Submission(one.student, one.exercise, attempts.load(self.folder, one))
+        return Submission(one.student, one.exercise, attempts.path(self.folder, one))
 
     def _enter(self, verdicts: list[Verdict], *, accepted: bool = False) -> None:
         """Enter a chunk in one transaction, but for what would move a mark that exists."""

@@ -67,8 +67,8 @@ def answers(scripts, exercise):
                 yield (Path(folder) / one.student / exercise / f"{exercise}.ipynb").read_text("utf-8")
 
 
-def class_of(count, texts, exercise, broken=0.0):
-    """`count` submissions: answers in turn, each as another learner would have it; some broken or hostile."""
+def class_of(folder, count, texts, exercise, broken=0.0):
+    """`count` files: answers in turn, each as another learner would have it; some broken or hostile."""
     draw = random.Random(count)
     turn = itertools.cycle(texts)
     for number in range(count):
@@ -86,7 +86,9 @@ def class_of(count, texts, exercise, broken=0.0):
                     text.replace("vcpu.", "vcpu._"),
                 )
             )
-        yield judge.Submission(f"s{number:05}", exercise, text.encode())
+        path = Path(folder, f"s{number:05}.ipynb")
+        path.write_text(text, "utf-8")
+        yield judge.Submission(path.stem, exercise, path)
 
 
 def varied(text, draw):
@@ -151,7 +153,7 @@ class Graded:
         with tqdm(total=len(submissions), desc=label, unit="submission", leave=False) as bar:
             for verdict in engine.grade(frozen, submissions, options):
                 first = first or time.perf_counter()
-                self.verdicts[verdict.student] = verdict
+                self.verdicts[verdict.student] = verdict._replace(notebook="", feedback="")
                 bar.update()
                 if len(self.verdicts) % 50 == 1:
                     self.peak = max(self.peak, memory())
@@ -201,7 +203,9 @@ def curve(frozen, texts, exercise, most):
     print("  size    seconds   ms each   from memory   failed  tampered  peak MB")
     hurried = engine.Options(workers=2, cell_seconds=2, question_seconds=1, submission_seconds=10)
     for size in [size for size in (100, 300, 1000, 3000, 10_000) if size <= most]:
-        found = Graded(frozen, list(class_of(size, texts, exercise, broken=0.1)), hurried, str(size))
+        with tempfile.TemporaryDirectory() as folder:
+            submissions = list(class_of(folder, size, texts, exercise, broken=0.1))
+            found = Graded(frozen, submissions, hurried, str(size))
         assert len(found.verdicts) == size
         print(
             f"{size:6} {found.seconds:10.1f} {1000 * found.seconds / size:9.2f} {found.share:13.0%} "
@@ -225,7 +229,8 @@ def main():
     for layer in engine.layers():
         print(f"layer  {layer.name:12} {'on' if layer.taken else 'OFF'}  {layer.why}")
     print(f"{arguments.exercise}: 100 submissions of {len(texts)} designs, {os.cpu_count()} cores")
-    compare(frozen, list(class_of(100, texts, arguments.exercise)), not arguments.no_stock)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(frozen, list(class_of(folder, 100, texts, arguments.exercise)), not arguments.no_stock)
     curve(frozen, texts, arguments.exercise, arguments.most)
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"processor time: {usage.ru_utime + usage.ru_stime:.0f} s in all")

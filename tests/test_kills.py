@@ -302,8 +302,8 @@ class Stub(pool._Worker):
         self.is_ready = self.is_gone = False
         self.theirs.send_bytes(b'{"layers": []}')
 
-    def give(self, submission, seconds):
-        super().give(submission, seconds)
+    def give(self, submission, data, seconds):
+        super().give(submission, data, seconds)
         self.theirs.send_bytes(json.dumps(verdict(submission).as_dict()).encode())
         if self.is_first:
             self.theirs.close()
@@ -352,7 +352,7 @@ def test_damaged_lines_of_the_journal_are_told_once_and_judged_again(judged, und
 def test_a_verdict_with_a_flipped_bit_is_not_taken(tmp_path):
     one, options = Submission("jane", EXERCISE, b"{}"), ""
     with engine.Journal(tmp_path / "whole") as journal:
-        journal.append(one, Release({}, {}, {}), options, verdict(one))
+        journal.append(verdict(one), Release({}, {}, {}), options)
     line, path = (tmp_path / "whole").read_bytes(), tmp_path / "flipped"
     for place in random.Random(SEED).sample(range(len(line) * 8 - 8), 100):
         harmed = bytearray(line)

@@ -88,11 +88,16 @@ def store(folder: Path, attempt: Attempt, data: bytes) -> None:
     part.replace(path)
 
 
-def load(folder: Path, attempt: Attempt) -> bytes:
-    """The bytes of an attempt."""
-    try:
-        return (folder / "received" / attempt.place).read_bytes()
-    except FileNotFoundError:
+def path(folder: Path, attempt: Attempt) -> Path:
+    """The file of an attempt; ReleaseError where it is gone."""
+    found = folder / "received" / attempt.place
+    if not found.is_file():
         raise ReleaseError(
             f"received/{attempt.place} is in attempts.csv and not in the folder: collect it again"
-        ) from None
+        )
+    return found
+
+
+def load(folder: Path, attempt: Attempt) -> bytes:
+    """The bytes of an attempt."""
+    return path(folder, attempt).read_bytes()

@@ -47,11 +47,9 @@ def engine(address: str, security: Any = None) -> Callable[..., Iterator[Verdict
                 yield known
             else:
                 new.append(one)
-        by_place = {(one.student, one.exercise): one for one in new}
         for verdict in _spread(address, security, release, new, options):
             if journal:
-                one = by_place[verdict.student, verdict.exercise]
-                journal.append(one, release, options.deciding, verdict)
+                journal.append(verdict, release, options.deciding)
             yield verdict
 
     return grade
@@ -97,7 +95,8 @@ def _spread(
 
         def send() -> Any:
             chunk = chunks.popleft()
-            future = client.submit(_grade_chunk, rules, library, chunk, settings, retries=RETRIES, pure=False)
+            texts = [(one.student, one.exercise, one.data) for one in chunk]
+            future = client.submit(_grade_chunk, rules, library, texts, settings, retries=RETRIES, pure=False)
             out[future] = chunk
             return future
 

@@ -100,12 +100,12 @@ class Journal:
             self._is_damaged(place[0])
             return None
 
-    def append(self, submission: Submission, release: Release, options: str, verdict: Verdict) -> None:
+    def append(self, verdict: Verdict, release: Release, options: str) -> None:
         """Write a verdict. JournalError when the disk is full; what was written before stays whole."""
         found: dict[str, Any] = verdict.as_dict()
         for name in _TEXTS:
             found[name] = base64.b85encode(zlib.compress(found[name].encode(), 1)).decode("ascii")
-        key = _key(submission, release, options)
+        key = _key(verdict, release, options)
         said = json.dumps(found, separators=(",", ":")).encode()
         line = b" ".join((key.encode(), _sum(key.encode(), said), said)) + b"\n"
         try:
@@ -145,6 +145,6 @@ def _sum(*parts: bytes) -> bytes:
     return b"%08x" % zlib.crc32(b" ".join(parts))
 
 
-def _key(submission: Submission, release: Release, options: str) -> str:
-    parts = [submission.student, submission.exercise, submission.digest, release.digest, options]
+def _key(of: Submission | Verdict, release: Release, options: str) -> str:
+    parts = [of.student, of.exercise, of.digest, release.digest, options]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

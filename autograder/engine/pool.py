@@ -82,11 +82,9 @@ def grade(
         verdicts = by_kernels(release, new, options)
     else:
         verdicts = _Pool(release, new, options).run()
-    by_digest = {(s.student, s.exercise, s.digest): s for s in new}
     for verdict in verdicts:
         if journal:
-            done = by_digest[verdict.student, verdict.exercise, verdict.digest]
-            journal.append(done, release, options.deciding, verdict)
+            journal.append(verdict, release, options.deciding)
         yield verdict
     if journal:
         journal.flush()
@@ -138,13 +136,13 @@ class _Worker:
         self.is_ready = self.is_gone = False
         self.deadline = time.monotonic() + COMING_UP
 
-    def give(self, submission: Submission, seconds: float) -> None:
-        """Send a submission."""
+    def give(self, submission: Submission, data: bytes, seconds: float) -> None:
+        """Send a submission with what is in it."""
         if not self.given:
             self.deadline = time.monotonic() + seconds
         self.given.append(submission)
         self.connection.send_bytes(json.dumps([submission.student, submission.exercise]).encode())
-        self.connection.send_bytes(submission.data)
+        self.connection.send_bytes(data)
 
     def end(self) -> None:
         """End it, and with it all that it started."""
@@ -195,8 +193,10 @@ class _Pool:
         return can and bool(self.waiting) and len(worker.given) < AHEAD
 
     def _give(self, worker: _Worker) -> None:
+        submission = self.waiting.popleft()
+        data = submission.data
         try:
-            worker.give(self.waiting.popleft(), self.seconds)
+            worker.give(submission, data, self.seconds)
         except OSError:  # what it had sent before is read yet, and then its end is seen
             worker.is_gone = True
 

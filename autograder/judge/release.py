@@ -14,7 +14,13 @@ class Submission(NamedTuple):
 
     student: str
     exercise: str
-    data: bytes
+    #: What is in it, or the file that is read when its turn comes: a large class is never in memory whole.
+    content: bytes | Path
+
+    @property
+    def data(self) -> bytes:
+        """Its bytes."""
+        return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
     @property
     def digest(self) -> str:

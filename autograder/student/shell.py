@@ -1,12 +1,15 @@
 """IPython without a kernel: a cell goes in, its outputs come out as a notebook holds them, bounded."""
 
+import ast
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
 
 from IPython.core.async_helpers import get_asyncio_loop
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
+from IPython.core.inputtransformer2 import TransformerManager
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
@@ -112,6 +115,28 @@ class _Hook(DisplayHook):
         pass
 
 
+class _Transformers(TransformerManager):
+    """IPython's syntax made Python, as IPython does it, but without reading Python token by token."""
+
+    #: What looks at tokens. None of these finds anything in what is Python already.
+    ours = tuple(TransformerManager().token_transformers)
+
+    def do_token_transforms(self, lines: list[str]) -> list[str]:
+        if self.ours == tuple(self.token_transformers) and _is_python("".join(lines)):
+            return lines
+        return super().do_token_transforms(lines)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _is_python(source: str) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come when the cell is compiled
+        try:
+            ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+    return True
+
+
 class Shell(InteractiveShell):
     """The shell of one submission."""
 
@@ -146,6 +171,7 @@ def start() -> Shell:
     config.InteractiveShell.banner1 = ""
     config.InteractiveShell.enable_tip = False
     shell = Shell.instance(config=config, display_pub_class=_Publisher, displayhook_class=_Hook)
+    shell.input_transformer_manager = _Transformers()  # type: ignore[no-untyped-call]
     # The slow first times, once for all children: a traceback, a coroutine, a display.
     for cell in ("1 / 0", "1 + 1", "%pwd", "await __import__('asyncio').sleep(0)"):
         run(shell, cell)
