@@ -40,6 +40,8 @@ class Conversation:
         self.waiting = False
         self.asked = 0
         self.wanted = 0
+        #: What is to be run before the next question, and needs no answer; the seconds that it may take.
+        self.before: list[tuple[str, float]] = []
         #: Whether an answer was cut short by the clock: then nothing that follows can be repeated.
         self.was_stopped = False
 
@@ -47,6 +49,10 @@ class Conversation:
         """Put a question, the text of a JSON object, and return the answer as it came, without its number."""
         if self.waiting:  # something broke off the last question; its answer is nobody's now
             self._answer(seconds)
+        if self.before:
+            question = f'{question[:-1]}, "before": {json.dumps([source for source, _ in self.before])}}}'
+            seconds += sum(longer for _, longer in self.before)
+            self.before = []
         self.number += 1
         self.asked += 1
         self.waiting = True

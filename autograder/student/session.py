@@ -50,6 +50,8 @@ class Session:
     def _answered(self, request: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any]
         try:
+            if "before" in request:
+                cells.captured(lambda: self._define(request["before"]))
             answer, items = cells.captured(lambda: self._handle(request))
         except KeyboardInterrupt as stop:
             return {"stopped": _line(stop)}
@@ -80,9 +82,9 @@ class Session:
         ok, items = cells.run(self.shell, request["source"])
         return {"ok": ok, "outputs": items}
 
-    def do_define(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Define what the visible part of a test cell defines, for cells of the student's that use it."""
-        for node in ast.parse(request["source"]).body:
+    def _define(self, sources: list[str]) -> None:
+        """Define what the visible parts of test cells define, for cells of the student's that use it."""
+        for node in [node for source in sources for node in ast.parse(source).body]:
             if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign):
                 code = compile(ast.Module([node], []), "<a test cell>", "exec")
                 try:
@@ -91,7 +93,6 @@ class Session:
                     raise
                 except BaseException:  # noqa: BLE001, S112  # the judge runs the cell itself; this is a courtesy
                     continue
-        return {}
 
     def do_bind(self, request: dict[str, Any]) -> dict[str, Any]:
         """Hand over what these names hold: plain data, or references."""
