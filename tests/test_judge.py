@@ -125,3 +125,68 @@ def test_hidden_code_is_in_the_graders_notebook_and_not_in_the_students(tiny):
 def test_a_verdict_survives_json(tiny):
     for verdict in tiny.verdicts.values():
         assert judge.Verdict.from_dict(json.loads(json.dumps(verdict.as_dict()))) == verdict
+
+
+USED_LATER = """\
+# %% [markdown] difficulty="easy" minutes=5
+# # 1 · Later
+
+# %% exercise="twice"
+def twice(number):
+    # BEGIN SOLUTION
+    return 2 * number
+    # END SOLUTION
+
+
+# %% points=1 test="twice"
+half = 21
+assert twice(half) == 42
+# BEGIN HIDDEN TESTS
+assert twice(1) == 2
+# END HIDDEN TESTS
+
+# %% points=1 test="three"
+three = 3
+assert three == 3
+# BEGIN HIDDEN TESTS
+assert three < 4
+# END HIDDEN TESTS
+
+# %% points=1 test="syntax"
+# %precision 3
+assert True
+# BEGIN HIDDEN TESTS
+assert 1
+# END HIDDEN TESTS
+
+# %% exercise="whole"
+# BEGIN SOLUTION
+def whole():
+    return twice(half) + three
+# END SOLUTION
+
+
+# %% points=1 test="whole"
+assert whole() == 45
+# BEGIN HIDDEN TESTS
+assert whole() > 0
+# END HIDDEN TESTS
+"""
+
+
+def test_what_test_cells_define_is_there_for_the_cells_after_them(tmp_path):
+    script = tmp_path / "01_later.py"
+    script.write_text(USED_LATER, "utf-8")
+    release = released([script])
+    whole = judge.Submission("s", script.stem, release.sources[script.stem].encode())
+    given = judge.Submission("t", script.stem, release.given[script.stem].encode())
+    right, empty = sorted(engine.grade(release, [whole, given]), key=lambda verdict: verdict.student)
+    assert set(scores(right).values()) == {1}
+    assert scores(empty) == {"test_twice": 0, "test_three": 1, "test_syntax": 1, "test_whole": 0}
+
+
+def test_a_notebook_that_is_kept_has_a_line_for_each_cell(tiny):
+    for verdict in tiny.verdicts.values():
+        if verdict.status == "graded":
+            cells = nbformat.reads(verdict.feedback, as_version=4).cells
+            assert len(verdict.feedback.splitlines()) == len(cells) + 2

@@ -84,11 +84,10 @@ class Session:
 
     def _define(self, sources: list[str]) -> None:
         """Define what the visible parts of test cells define, for cells of the student's that use it."""
-        for node in [node for source in sources for node in ast.parse(source).body]:
-            if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign):
-                code = compile(ast.Module([node], []), "<a test cell>", "exec")
+        for source in sources:
+            for node in _definitions(source):
                 try:
-                    exec(code, self.shell.user_ns)  # noqa: S102
+                    exec(compile(ast.Module([node], []), "<a test cell>", "exec"), self.shell.user_ns)  # noqa: S102
                 except KeyboardInterrupt:
                     raise
                 except BaseException:  # noqa: BLE001, S112  # the judge runs the cell itself; this is a courtesy
@@ -241,6 +240,15 @@ class Session:
             return self.objects[rest[1]]
 
         return wire.decode(tree, resolve)
+
+
+def _definitions(source: str) -> list[ast.stmt]:
+    """The statements of a cell that define something; none where IPython's syntax is in it."""
+    kinds = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef | ast.Assign
+    try:
+        return [node for node in ast.parse(source).body if isinstance(node, kinds)]
+    except SyntaxError:
+        return []
 
 
 def _state(argument: Any) -> bytes | str:
