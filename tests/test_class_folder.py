@@ -4,6 +4,8 @@ import json
 import shlex
 import shutil
 import sqlite3
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -12,6 +14,7 @@ import classes
 from autograder import notebooks, release
 from autograder.__main__ import COMMANDS, main
 from autograder.classes import deadlines, doctor, feedback, forget, marks, outcomes, roster
+from autograder.student.layers import Layer
 from classes import EXERCISE, FULL, SCRIPTS, arrived, graded
 
 pytestmark = [
@@ -171,6 +174,38 @@ def test_what_is_amiss_is_named(folder, harm, said):
     harm(folder)
     amiss = [what for what, state in states(folder).items() if state == "amiss"]
     assert any(said in what for what in amiss), amiss
+
+
+@pytest.mark.parametrize(
+    "lacking, states",
+    [
+        ((), {"ok"}),
+        (("namespaces",), {"ok", "note"}),
+        (("landlock",), {"ok", "amiss"}),
+        (("limits", "landlock", "seccomp", "namespaces"), {"amiss"}),
+    ],
+    ids=["all", "container", "old kernel", "no sandbox"],
+)
+def test_a_layer_that_grading_can_do_without_is_nothing_amiss(folder, monkeypatch, lacking, states):
+    names = ("namespaces", "landlock", "seccomp", "limits")
+    found = [Layer(name, taken=name not in lacking, why="because") for name in names]
+    monkeypatch.setattr("autograder.engine.layers", lambda: found)
+    said = [one for one in doctor.examine(folder) if "sandbox" in one.what or "strangers" in one.what]
+    assert {one.state for one in said} == states
+    assert len({one.what for one in said}) == len(said)
+    assert all(one.cure for one in said if one.state != "ok")
+
+
+def test_the_command_line_is_there_for_learners_on_windows_which_lacks_unix_modules():
+    program = """
+import sys
+sys.modules |= dict.fromkeys(("fcntl", "resource", "termios"))
+import autograder.me
+from autograder.__main__ import main
+main(["grade", "--help"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "--me" in done.stdout, done.stderr
 
 
 def test_the_hub_is_told_what_it_lacks(folder, tmp_path, capsys):

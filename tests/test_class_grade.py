@@ -15,6 +15,7 @@ import classes
 from autograder import engine, notebooks, release, sample
 from autograder.__main__ import main
 from autograder.classes import attempts, cluster, collect, gradebook, marks, outcomes
+from autograder.commands import grade as grade_command
 from autograder.grade import grade
 from classes import EXERCISE, SCRIPTS, TINY, zipped
 from conftest import require
@@ -279,6 +280,16 @@ def test_which_layers_took_is_kept_with_each_submission_and_said(folder, capsys)
     assert {one.layers for one in said} == {taken}
     assert main(["grade", str(folder)]) == 3
     assert f"{len(said)} submissions ran behind {', '.join(taken)}." in capsys.readouterr().out
+
+
+def test_a_run_of_which_no_layers_are_on_record_is_said_to_be_that_whatever_ran_it():
+    known = outcomes.Outcome("s1", EXERCISE, "", "graded", layers=("limits", "landlock"))
+    unknown = known._replace(layers=())
+    assert grade_command.protection([known, unknown, known]).splitlines() == [
+        "2 submissions ran behind limits, landlock.",
+        "1 submission: nothing is on record that protected from them.",
+    ]
+    assert grade_command.protection([]) == ""
 
 
 def test_nbgrader_s_own_autograde_runs_nothing_and_says_what_grades_here(folder):

@@ -14,6 +14,11 @@ from ..release import ReleaseError
 from . import attempts, deadlines, gradebook, roster
 
 ROOM = 2_000_000_000  # bytes that a run of a large class may write
+ELSEWHERE = "WSL 2, a container, or Linux 5.13 or later with libseccomp: README.md, If you teach"
+#: What is lost without a layer that a run can do without.
+WITHOUT = {
+    "namespaces": "usual in a container: network and processes stay refused; a submission can write no file"
+}
 
 
 class Finding(NamedTuple):
@@ -121,17 +126,30 @@ def _room(folder: Path) -> Iterator[Finding]:
 
 
 def _layers(_folder: Path) -> Iterator[Finding]:
-    """What protects this machine from submissions."""
-    try:
-        from .. import engine  # type: ignore[attr-defined,unused-ignore]
-    except ImportError:
-        yield Finding("note", "submissions run unprotected: trusted ones only")
+    """What protects this machine from submissions, and whether `grade` runs strangers' with it."""
+    if os.name == "nt":
+        yield Finding("amiss", "Windows itself runs no submission", ELSEWHERE)
         return
-    for layer in engine.layers():
+    from .. import engine
+    from ..student.layers import NEEDED
+
+    found = engine.layers()
+    if not any(layer.taken for layer in found):
+        yield Finding("amiss", f"the sandbox does not come up: {found[0].why}", "make course OPEN=0")
+        return
+    for layer in found:
         if layer.taken:
-            yield Finding("ok", f"sandbox: {layer.name}")
+            yield Finding("ok", f"sandbox: {layer.name}" + f" ({layer.why})" * bool(layer.why))
+        elif layer.name in NEEDED:
+            yield Finding("amiss", f"sandbox: no {layer.name} ({layer.why})", ELSEWHERE)
         else:
-            yield Finding("amiss", f"sandbox: {layer.name} is not to be had", layer.why)
+            yield Finding("note", f"sandbox: no {layer.name} ({layer.why})", WITHOUT.get(layer.name, ""))
+    if all(layer.taken for layer in found if layer.name in NEEDED):
+        yield Finding("ok", "grade runs strangers' submissions here")
+    else:
+        yield Finding(
+            "amiss", "grade refuses strangers' submissions here", "--trusted, if you trust them all"
+        )
 
 
 # -- a JupyterHub --------------------------------------------------------------------------------------------

@@ -74,7 +74,7 @@ def _row(
         return Row(student, exercise, {}, said.reason, remarks)
     if not scores:  # the gradebook was moved away: the marks come back with the next grading
         return Row(student, exercise, {}, state="ungraded", remarks=choice.remarks)
-    cells = {name: Cell(one.worth, one.score, one.by_hand) for name, one in scores.items()}
+    cells = {name: Cell(one.worth, one.score, one.by_hand) for name, one in sorted(scores.items())}
     looked_at = any(one.manual is not None for one in scores.values())
     if said.status == "tampered" and not looked_at:
         return Row(student, exercise, cells, said.reason, remarks, state="tampered")

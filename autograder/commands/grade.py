@@ -1,6 +1,7 @@
 """grade: run the submissions of a class, or a learner's own copies."""
 
 import argparse
+import os
 import sys
 import time
 from collections import Counter
@@ -71,6 +72,10 @@ def run(options: argparse.Namespace) -> int:
     """Grade a class, print its table and write its CSV."""
     if options.me:
         return grade_me(options)
+    if os.name == "nt":
+        raise release.ReleaseError(
+            "Windows itself runs no submission: grade in WSL 2 or a container (README.md, If you teach)"
+        )
     from .. import engine
     from ..classes import outcomes
     from ..grade import always, grade
@@ -105,7 +110,8 @@ def run(options: argparse.Namespace) -> int:
         print(report.as_json(rows))
     else:
         _show(rows, counts, folder)
-        print(protection(outcomes.read(folder).values()))
+        if said := protection(outcomes.read(folder).values()):
+            print(said)
         print(f"{many(len(rows), 'mark')} after {time.monotonic() - began:.0f} s: {path}")
         print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
     if asked.refused:
@@ -127,7 +133,10 @@ def _show(rows: list[report.Row], counts: Counter[str], folder: Path) -> None:
 
 
 def protection(said: "Iterable[Outcome]") -> str:
-    """What protected from the submissions, by how many: a stock kernel has no layer, a cluster may differ."""
+    """What protected from the submissions, by how many of them.
+
+    A stock kernel has no layer, an old journal has none on record, a cluster's machines may differ.
+    """
     counts = Counter(one.layers for one in said)
     return "\n".join(
         f"{many(count, 'submission')} ran behind {', '.join(layers)}."
