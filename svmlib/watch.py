@@ -8,6 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
@@ -112,9 +113,22 @@ def _crashed(error: Exception) -> NoReturn:
     elif isinstance(error, Fault | Shutdown):
         text = f"The host stopped: {error}"
     else:
-        why = error.args[0] if isinstance(error, KeyError) and error.args else error
-        text = f"{type(error).__name__}: {why}"
+        text = f"{type(error).__name__}: {words_of(error)}"
     raise failure("\n".join([text, *_line(error)])) from None
+
+
+def words_of(error: BaseException, cpu: type = Cpu) -> str:
+    """Return what an exception says; for an instruction that a `cpu` has not, the one called almost so.
+
+    That is found out here, when a check has failed: a method of Cpu's for it would slow every instruction.
+    """
+    name = getattr(error, "name", None)
+    is_of_cpu = isinstance(error, AttributeError) and type(error.obj) is cpu
+    if is_of_cpu and isinstance(name, str) and not hasattr(cpu, name):
+        known = [each for each in vars(Cpu) if not each.startswith("_")]
+        near = get_close_matches(name.lower(), known, 1, 0.7)
+        return f"cpu has no instruction {name!r:.40}" + "".join(f"; the nearest is {each}" for each in near)
+    return str(error.args[0] if isinstance(error, KeyError) and error.args else error)
 
 
 def _line(error: BaseException) -> list[str]:

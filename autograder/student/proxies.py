@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from svmlib.faults import Fault
-from svmlib.instructions import Cpu, no_instruction
+from svmlib.instructions import Cpu
 
 from .. import wire
 
@@ -303,9 +303,6 @@ class CpuProxy:
     def __init__(self, call: Call, on: int):
         """Post the instructions of `call`; `on` tells the arguments of one call apart."""
         self._call, self._on = call, on
-
-    def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(no_instruction(name))
 
     def __repr__(self) -> str:
         return "CPU"

@@ -273,7 +273,7 @@ def _told(error: BaseException) -> list[str]:
     kind = type(error).__name__
     known = isinstance(getattr(builtins, kind, None), type)
     try:
-        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        text = watch.words_of(error, CpuProxy)
     except Exception:  # noqa: BLE001
         text = ""
     return [kind if known else str(kind)[:100], text[:2000], _line(error)]

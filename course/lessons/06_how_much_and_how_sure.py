@@ -195,7 +195,7 @@ decision = decide.decide()
 picture(decision, decide.CAVEAT)
 
 # %% [markdown]
-# The same as a table, with a pair more. An answer is given where it is 95 % sure.
+# The same as a table, with two pairs more. An answer is given where it is 95 % sure.
 
 # %%
 from svmlib.views.knowledge import answers

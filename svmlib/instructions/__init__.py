@@ -15,8 +15,8 @@ system     CLI, STI, RDTSCP, RDPID, XGETBV, RDPKRU, loads and stores
 
 import builtins
 from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from functools import wraps
+from typing import Concatenate, ParamSpec, TypeVar
 
 from ..faults import Fault
 from ..processor import Processor
@@ -112,22 +112,3 @@ class Cpu:
     def __repr__(self) -> builtins.str:
         """Name the CPU."""
         return f"CPU {self._processor.index}"
-
-    if not TYPE_CHECKING:  # a type checker knows the instructions, and is to complain about any other name
-
-        def __getattr__(self, name):
-            """Say what a CPU has instead; only a name that is no instruction's gets here."""
-            raise AttributeError(no_instruction(name))
-
-
-@lru_cache(maxsize=32)
-def no_instruction(name: str) -> str:
-    """Say that a CPU has nothing of that name, and which of its instructions is called almost so."""
-    near: list[str] = []
-    if not name.startswith("_"):
-        # Here, not above: only who errs needs it.
-        from difflib import get_close_matches
-
-        known = [each for each in vars(Cpu) if not each.startswith("_")]
-        near = get_close_matches(name.lower(), known, 1, 0.7)
-    return f"cpu has no instruction {name!r:.40}" + "".join(f"; the nearest is {each}" for each in near)

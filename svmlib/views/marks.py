@@ -48,6 +48,7 @@ OWNERS
 .svm-pane .widget-html{min-width:0;max-width:100%}
 .svm.wide{container-type:inline-size;width:100%;overflow-x:auto}
 .svm.wide table.n td{white-space:normal}
+.svm .r{white-space:nowrap}
 @container (max-width:560px){.svm.wide table th,.svm.wide table td{white-space:pre-line!important;
 font-size:11px;padding:1px 3px}}
 </style>""".replace(
@@ -96,12 +97,18 @@ def number(value: int) -> str:
     return f"{value:#x}"
 
 
+def _with_range(cell: str) -> str:
+    """Write a cell; a range in brackets behind its number stays on one line."""
+    plain, bracket, rest = escape(cell).partition(" (")
+    return f'{plain} <span class="r">({rest}</span>' if bracket else plain
+
+
 def table(caption: str, head: Iterable[str], body: Iterable[Iterable[str]]) -> str:
     """Return a table of text cells; each row's first cell is its header, the others are right-aligned."""
     head_cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
     rows = []
     for first, *others in body:
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
+        cells = "".join(f"<td>{_with_range(cell)}</td>" for cell in others)
         rows.append(f'<tr><th scope="row">{escape(first)}</th>{cells}</tr>')
     return (
         f'<table class="n"><caption>{escape(caption)}</caption><thead><tr>{head_cells}</tr></thead>'
