@@ -190,3 +190,28 @@ def test_a_notebook_that_is_kept_has_a_line_for_each_cell(tiny):
         if verdict.status == "graded":
             cells = nbformat.reads(verdict.feedback, as_version=4).cells
             assert len(verdict.feedback.splitlines()) == len(cells) + 2
+
+
+NO_FUNCTION = (
+    "swap = types.SimpleNamespace()\nswap.me = swap",
+    "swap = types.SimpleNamespace(a=types.SimpleNamespace(b=1))",
+    "swap = types.SimpleNamespace(large=10**9999)",
+    "swap = 10**9999",
+    "swap = list(range(200_000))",
+    "swap = ['x' * 400_000 for _ in range(20)]",
+)
+
+
+def with_answer(tiny, answer):
+    notebook = nbformat.reads(tiny.release.given["01_swap"], as_version=4)
+    cell = next(one for one in notebook.cells if one.metadata.get("nbgrader", {}).get("grade_id") == "swap")
+    cell.source = f"import types\n{answer}"
+    return judge.Submission(answer, "01_swap", nbformat.writes(notebook).encode())
+
+
+def test_what_is_no_function_is_no_attempt_on_the_judge_either(tiny):
+    submissions = [with_answer(tiny, answer) for answer in NO_FUNCTION]
+    for verdict in engine.grade(tiny.release, submissions, engine.Options(workers=1)):
+        assert verdict.status == "graded", (verdict.student, verdict.reason)
+        assert verdict.marks["test_swap"].points == 0
+        assert verdict.marks["test_swap"].reason.startswith("TypeError: ")

@@ -108,7 +108,10 @@ class Session:
         """What the student defined of these names."""
         if not names:
             return {}
-        values = self.ask({"do": "bind", "names": list(names)}).get("values")
+        answer = self.ask({"do": "bind", "names": list(names)})
+        if "raise" in answer:  # each of them is small enough to be handed over, all together are not
+            raise self._error(answer["raise"], None)
+        values = answer.get("values")
         if type(values) is not list or len(values) != len(names):
             raise Tampering("an answer about names that is none")
         pairs = zip(names, values, strict=True)
@@ -200,11 +203,18 @@ class Session:
             raise Tampering("an answer that is none")
         return self._read(answer["return"])
 
-    def _read(self, tree: Any) -> Any:
+    def _read(self, tree: Any, *, inside: bool = False) -> Any:
+        """What an answer holds: plain data and stand-ins; of one that is no other's field, all its fields."""
+
         def resolve(rest: list[Any]) -> Any:
-            if len(rest) == 4 and rest[0] == "o" and type(rest[1]) is str:
-                return StandIn(self, rest[1], str(rest[3])[:100], is_callable=rest[2] is True)
-            raise Tampering("an object that is none")
+            if len(rest) not in (4, 5) or rest[0] != "o" or type(rest[1]) is not str:
+                raise Tampering("an object that is none")
+            found = StandIn(self, rest[1], str(rest[3])[:100], is_callable=rest[2] is True)
+            if len(rest) == 5:
+                if inside or type(rest[4]) is not dict:
+                    raise Tampering("an object that is none")
+                found._fields = {name: self._read(field, inside=True) for name, field in rest[4].items()}
+            return found
 
         try:
             return wire.decode(tree, resolve)

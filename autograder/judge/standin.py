@@ -33,12 +33,14 @@ class StandIn:
 
     #: What a path's function does is learnt once for a test cell (behaviour.py): nobody need look twice.
     is_pure = True
-    __slots__ = ("_attributes", "_callable", "_key", "_label", "_missing", "_session")
+    __slots__ = ("_attributes", "_callable", "_fields", "_key", "_label", "_missing", "_session")
 
     def __init__(self, session: "Session", key: str, label: str, *, is_callable: bool):
         """Stand for the object `key` of `session`; `label` is what it calls itself."""
         self._session, self._key, self._label, self._callable = session, key, label, is_callable
         self._attributes: dict[str, Any] = {}
+        #: All its attributes, where it has told them.
+        self._fields: dict[str, Any] | None = None
         self._missing: dict[str, str] = {}
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: D102
@@ -55,6 +57,10 @@ class StandIn:
             raise AttributeError(name)
         if name == "__name__" and self._callable:
             return self._label
+        if self._fields is not None:
+            if name not in self._fields:
+                raise AttributeError(f"'SimpleNamespace' object has no attribute '{name}'")
+            return self._fields[name]
         if name in self._missing:
             raise AttributeError(self._missing[name])
         if name not in self._attributes:

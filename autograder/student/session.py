@@ -13,6 +13,7 @@ import marshal
 import signal
 import sys
 import traceback
+from types import SimpleNamespace
 from typing import Any
 
 from svmlib import watch
@@ -99,7 +100,7 @@ class Session:
         for name in request["names"]:
             if name in self.shell.user_ns:
                 self.objects[name] = self.shell.user_ns[name]
-                values.append(self._written(self.objects[name], name))
+                values.append(self._bound(self.objects[name], name))
             else:
                 values.append(["x", "missing"])
         return {"values": values}
@@ -216,6 +217,16 @@ class Session:
             raise
         except BaseException as error:  # noqa: BLE001
             return {"raise": _told(error)}
+
+    def _bound(self, value: Any, name: str) -> Any:
+        """A value for the wire, with it all fields of a path; what is too large for the wire stays here."""
+        try:
+            tree = self._written(value, name)
+            if type(value) is SimpleNamespace:
+                tree.append({key: self._written(held, f"{name}.{key}") for key, held in vars(value).items()})
+        except wire.WireError:
+            return ["x", "o", name, callable(value), type(value).__name__]
+        return tree
 
     def _written(self, value: Any, name: str) -> Any:
         """A value for the wire. An object stays here, known by `name`, or by `name`.number inside a value."""
