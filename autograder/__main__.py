@@ -5,8 +5,14 @@ import errno
 import sys
 from importlib import import_module
 
-from . import notebooks, release, sample
-from .commands import REFUSED
+try:
+    from . import notebooks, release, sample
+    from .commands import REFUSED
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"This Python, {sys.executable}, has no package {error.name}. Use the course's environment, which "
+        "make course sets up: source .venv/bin/activate"
+    )
 
 COMMANDS = (
     "new",

@@ -116,7 +116,8 @@ def new(
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file of a class whole or not at all, readable by its owner alone."""
+    """Write a file whole or not at all, readable by its owner alone."""
+    require_place(path)
     part = path.with_name(f".{path.name}.part")
     part.unlink(missing_ok=True)
     with open(part, "x", opener=_private, encoding="utf-8", newline="") as file:
@@ -124,6 +125,16 @@ def write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def require_place(path: Path) -> None:
+    """Refuse a file's name that is a folder's, or lies in none, before anything is done for it."""
+    if path.is_dir():
+        raise ReleaseError(f"{path} is a folder: name the file in it that is to be written")
+    if not path.parent.is_dir():
+        raise ReleaseError(f"{path} cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ReleaseError(f"{path} cannot be written: you may not write to the folder {path.parent}")
 
 
 def _private(name: str, flags: int) -> int:

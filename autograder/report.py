@@ -21,7 +21,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 from tabulate import tabulate
@@ -159,11 +158,6 @@ def as_csv(rows: Iterable[Row]) -> str:
     writer.writeheader()
     writer.writerows({key: _short(value) for key, value in row.record().items()} for row in rows)
     return text.getvalue()
-
-
-def write_csv(rows: Iterable[Row], path: Path) -> None:
-    """Write the rows as CSV to a file."""
-    path.write_text(as_csv(rows), encoding="utf-8")
 
 
 def as_json(rows: Iterable[Row]) -> str:

@@ -208,6 +208,14 @@ main(["grade", "--help"])
     assert "--me" in done.stdout, done.stderr
 
 
+def test_a_python_without_the_course_s_packages_is_told_where_they_are():
+    program = "import sys; sys.modules['platformdirs'] = None; import autograder.__main__"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "has no package platformdirs" in done.stderr
+    assert "source .venv/bin/activate" in done.stderr
+
+
 def test_the_hub_is_told_what_it_lacks(folder, tmp_path, capsys):
     exchange = tmp_path / "exchange"
     with (folder / "nbgrader_config.py").open("a") as file:

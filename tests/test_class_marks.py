@@ -164,6 +164,22 @@ def test_canvas_finds_its_assignment_by_the_name_with_its_id(rows, tmp_path):
     assert made.left_out == sorted(rows)
 
 
+def test_the_file_of_another_lms_is_told_as_that(rows, tmp_path):
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("Identifier,Full name,Grade\nParticipant 7,Ada,\n", "utf-8")
+    for to in ("canvas", "moodle"):
+        with pytest.raises(release.ReleaseError, match=f"--gradebook is not {to.title()}'s"):
+            export.export(list(rows.values()), {}, TITLE, to=to, gradebook=theirs)
+
+
+def test_an_exercise_that_nobody_has_begun_gets_no_column(rows):
+    later = [Row(name, "later", {}, state="missing") for name in rows]
+    for to in ("canvas", "moodle"):
+        made = export.export([*rows.values(), *later], {}, TITLE | {"later": "2 Later"}, to=to)
+        assert "1 Swap" in made.text
+        assert "Later" not in made.text
+
+
 def test_a_column_that_two_assignments_could_be_is_refused(rows, tmp_path):
     exported = tmp_path / "grades.csv"
     exported.write_text("Student,ID,Section,1 Swap (1),1 Swap (2)\nDoe,1,,3,4\n", "utf-8")
@@ -291,6 +307,27 @@ def test_a_password_is_in_no_message():
     with pytest.raises(release.ReleaseError) as caught:
         gradebook.check("postgresql+psycopg://teacher:geheim@127.0.0.1:1/none")
     assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["marks", "--student", "waist"], 'nobody in the class is "waist"; is it waits?'),
+        (["feedback", "--student", "waist"], 'nobody in the class is "waist"; is it waits?'),
+        (["marks", "--exercise", "swap"], f"the class has no exercise swap: {EXERCISE}"),
+        (["export", "--exercise", "swap"], f"the class has no exercise swap: {EXERCISE}"),
+        (["export", "--file", "none/a.csv"], "there is no folder none"),
+        (["report", "--file", "none/a.html"], "there is no folder none"),
+        (["marks", "--html", "."], "is a folder: name the file"),
+        (["grade", "--csv", "none/a.csv"], "there is no folder none"),
+    ],
+    ids=lambda one: " ".join(one[:2]) if isinstance(one, list) else "",
+)
+def test_a_name_that_is_wrong_is_one_line(whole, words, said, capsys):
+    assert main([words[0], str(whole), *words[1:]]) == 1
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
 
 
 def test_the_terminal_shows_a_page_at_a_time(whole, capsys):

@@ -133,6 +133,14 @@ def test_the_page_tells_spread_costs_mistakes_and_failures(page):
     assert "an empty file" in text
 
 
+def test_an_exercise_that_nobody_has_begun_is_a_line_and_no_picture(tmp_path_factory, tmp_path):
+    folder = classes.copy(tmp_path_factory, tmp_path / "class")
+    roster.write(folder, [roster.Student("ada", "Ada", "L")])
+    section = analysis.report(folder).partition("<section")[2]
+    assert "1 missing." in section
+    assert not re.search("<svg|What goes wrong most|Alike", section)
+
+
 def test_the_page_needs_nothing_from_anywhere(page):
     assert "default-src 'none'" in page
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -71,7 +72,7 @@ def report(
         title=f"Report of {facts.get('course', 'the class')}",
         exercises=exercises,
         students=len(students),
-        submissions=sum(1 for row in rows if row.status != "missing"),
+        submissions=len(marks.choices(folder)),
         names=names,
         svmlib=facts.get("svmlib", ""),
         statuses=STATUSES,
@@ -94,7 +95,7 @@ def _exercise(
         {one: of_all[one] for one in STATUSES if of_all[one]},
         len(graded),
         sum(share >= 1 for share in shares),
-        sorted(row.raw for row in graded)[len(graded) // 2] if graded else None,
+        median(row.raw for row in graded) if graded else None,
         max((row.out_of for row in graded), default=0),
         charts.spread(counts, labels, f"{given.title}: how many submissions have how much of the points"),
         list(zip(labels, counts, strict=True)),

@@ -64,10 +64,16 @@ def columns(exercises: Iterable[str], titles: dict[str, str], theirs: list[str])
         if theirs and not fits:
             raise ReleaseError(
                 f"the LMS's file has no column for {exercise} ({titles[exercise]}). Make an "
-                "assignment of that name there first, or leave --gradebook out: the import then makes one"
+                "assignment of that name there first, name the others with --exercise, or leave out "
+                "--gradebook: the import then makes one"
             )
         found[exercise] = fits[0] if fits else titles[exercise]
     return found
+
+
+def _begun(rows: list[Row]) -> list[str]:
+    """The exercises that somebody has handed in or is excused of: an LMS needs no column for the others."""
+    return sorted({row.exercise for row in rows if row.status != "missing"})
 
 
 def canvas(
@@ -75,7 +81,9 @@ def canvas(
 ) -> Made:
     """Canvas's gradebook: Grades > Import."""
     by_place = {(row.student, row.exercise): row for row in rows}
-    exercises = sorted({row.exercise for row in rows})
+    exercises = _begun(rows)
+    if theirs and "Student" not in theirs[0]:
+        raise ReleaseError("--gradebook is not Canvas's: it has no column Student; there: Grades > Export")
     names = columns(exercises, titles, [name for name in theirs[0] if name not in CANVAS] if theirs else [])
     points = {"Student": "    Points Possible"}
     for exercise in exercises:
@@ -104,8 +112,12 @@ def moodle(
 ) -> Made:
     """Moodle's gradebook: Grades > Import > CSV file, matched by address or ID number."""
     by_place = {(row.student, row.exercise): row for row in rows}
-    exercises = sorted({row.exercise for row in rows})
+    exercises = _begun(rows)
     items = [name for name in theirs[0] if name.endswith("(Real)")] if theirs else []
+    if theirs and not items:
+        raise ReleaseError(
+            "--gradebook is not Moodle's: no column ends in (Real); there: Grades > Export > Plain text"
+        )
     names = columns(exercises, titles, items)
     names = {
         name: column if column in items else f"Assignment: {column} (Real)" for name, column in names.items()

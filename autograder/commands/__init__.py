@@ -7,8 +7,11 @@ done and something needs a look (a failed submission, a file of nobody); 4 it wa
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+
+from ..release import ReleaseError, facts
 
 DONE, REFUSED, LOOK, WAITS = 0, 1, 3, 4
 
@@ -21,6 +24,21 @@ def class_argument(parser: argparse.ArgumentParser) -> None:
 def json_argument(parser: argparse.ArgumentParser) -> None:
     """--json, for a machine to read."""
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def require_exercises(folder: Path, names: Sequence[str]) -> None:
+    """Refuse a name that is none of the class's exercises, with those that are."""
+    known = facts(folder)["exercises"]
+    if strange := [name for name in names if name not in known]:
+        raise ReleaseError(
+            f"the class has no exercise {', '.join(strange)}: {', '.join(known) or 'nothing is released'}"
+        )
+
+
+def nobody(student: str, known: Iterable[str]) -> ReleaseError:
+    """What is said of an id that nobody in the class has, with those that are nearly it."""
+    near = get_close_matches(student, list(known), 3)
+    return ReleaseError(f'nobody in the class is "{student}"' + f"; is it {' or '.join(near)}?" * bool(near))
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import release
 from ..bar import bar
 from ..classes import collect, deadlines, layouts, roster
-from . import DONE, LOOK, as_json, class_argument, json_argument, many
+from . import DONE, LOOK, as_json, class_argument, json_argument, many, nobody
 
 HELP = "take submissions into the class"
 EXAMPLES = """\
@@ -78,7 +78,7 @@ def _entries(folder: Path, options: argparse.Namespace) -> Iterator[collect.Entr
         _learn_numbers(folder, listed)
     when = deadlines.moment(options.when, zone, "--when") if options.when else None
     if options.student and (people := roster.read(folder)) and options.student not in people:
-        raise release.ReleaseError(f'nobody in students.csv is "{options.student}"')
+        raise nobody(options.student, people)
     return collect.collect(
         folder, options.place, kind=options.layout, times=times, student=options.student, when=when
     )

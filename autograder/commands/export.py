@@ -8,7 +8,7 @@ from pathlib import Path
 from .. import release
 from ..classes import export, marks, roster
 from ..report import STATUSES
-from . import DONE, LOOK, class_argument, many, say, several
+from . import DONE, LOOK, class_argument, many, require_exercises, say, several
 
 HELP = "write the marks for Canvas, Moodle, a spreadsheet or a program"
 EXAMPLES = """\
@@ -20,6 +20,13 @@ EXAMPLES = """\
 --gradebook is the file that the LMS exported: its columns' names, ids included, are kept. What is not final
 is blank, never 0. Exit code 3: somebody is in the class whom the LMS's list does not have.
 """
+
+#: Why a format leaves somebody out, and what to do.
+WITHOUT = {
+    "canvas": "Canvas's ids are not in students.csv; `roster CLASS` with Canvas's list enters them",
+    "moodle": "no address or ID number is in students.csv; `roster CLASS` with Moodle's list enters them",
+    "worksheet": "they are not in that worksheet",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,11 +43,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, and say on the side what is not final."""
     folder = release.existing(options.folder)
-    known = release.facts(folder)["exercises"]
-    if strange := [name for name in options.exercise if name not in known]:
-        raise release.ReleaseError(f"the class has no exercise {', '.join(strange)}: {', '.join(known)}")
+    require_exercises(folder, options.exercise)
     rows = marks.rows(folder, options.exercise)
-    titles = {name: title(folder, name) for name in known}
+    titles = {name: title(folder, name) for name in release.facts(folder)["exercises"]}
     made = export.export(rows, roster.read(folder), titles, to=options.to, gradebook=options.gradebook)
     if options.file:
         release.write(options.file, made.text)
@@ -52,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         + ", ".join(f"{counts[one]:,} {one}" for one in STATUSES if counts[one])
     )
     if made.left_out:
-        say(f"Left out, for the list has no id of theirs: {several(made.left_out)}")
+        say(f"Left out, {WITHOUT[options.to]}: {several(made.left_out)}")
     return LOOK if made.left_out else DONE
 
 

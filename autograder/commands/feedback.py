@@ -4,8 +4,8 @@ import argparse
 
 from .. import release
 from ..bar import bar
-from ..classes import feedback
-from . import DONE, class_argument, many
+from ..classes import feedback, roster
+from . import DONE, class_argument, many, nobody
 
 HELP = "make the pages that students get back"
 EXAMPLES = """\
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     folder = release.existing(options.folder)
     rows = feedback.rows(folder, options.student)
     if options.student and not rows:
-        raise release.ReleaseError(f'nobody in the class is "{options.student}"')
+        raise nobody(options.student, roster.read(folder))
     work = feedback.work(folder, rows)
     with bar("writing", "page", work) as pages:
         for one in pages:

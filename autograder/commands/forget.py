@@ -5,7 +5,7 @@ import sys
 
 from .. import release
 from ..classes import attempts, forget, roster
-from . import DONE, LOOK, WAITS, class_argument, several
+from . import DONE, LOOK, WAITS, class_argument, nobody, several
 
 HELP = "delete all that the class has of one student"
 EXAMPLES = """\
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     folder, student = release.existing(options.folder), options.student
     known = {*roster.read(folder), *(one.student for one in attempts.read(folder))}
     if student not in known and not forget.places(folder, student):
-        raise release.ReleaseError(f'nobody in the class is "{student}"')
+        raise nobody(student, known)
     if not options.yes:
         print(f"{student} has {len(forget.places(folder, student))} folders in {folder}.")
         if not sys.stdin.isatty():

@@ -91,6 +91,9 @@ def run(options: argparse.Namespace) -> int:
         raise release.ReleaseError(
             "stock kernels protect from nothing: add --trusted if you trust the learners"
         )
+    path = options.csv or folder / "grades.csv"
+    if options.csv:
+        release.require_place(options.csv)
     settings = engine.Options(
         workers=options.workers, trusted=options.trusted, kernel=options.engine == "kernel"
     )
@@ -103,8 +106,7 @@ def run(options: argparse.Namespace) -> int:
         by = cluster.engine(options.scheduler)
     accept = asked if options.folder else always
     rows = grade(folder, options.submissions, options=settings, accept=accept, by=by, tell=say)
-    path = options.csv or folder / "grades.csv"
-    report.write_csv(rows, path)
+    release.write(path, report.as_csv(rows))
     counts = Counter(row.status for row in rows)
     if options.json:
         print(report.as_json(rows))
@@ -112,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
         _show(rows, counts, folder)
         if said := protection(outcomes.read(folder).values()):
             print(said)
-        print(f"{many(len(rows), 'mark')} after {time.monotonic() - began:.0f} s: {path}")
+        print(f"The marks, after {time.monotonic() - began:.0f} s: {path}")
         print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
     if asked.refused:
         return WAITS

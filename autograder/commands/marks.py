@@ -7,7 +7,7 @@ from pathlib import Path
 from .. import release, report
 from ..classes import marks, pages
 from ..report import STATUSES, Row
-from . import DONE, class_argument, json_argument, many
+from . import DONE, class_argument, json_argument, many, nobody, require_exercises
 
 HELP = "show the marks"
 EXAMPLES = """\
@@ -34,9 +34,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Show what was asked for."""
     folder = release.existing(options.folder)
+    require_exercises(folder, options.exercise)
+    everybody = marks.rows(folder, options.exercise)
+    students = dict.fromkeys(row.student for row in everybody)
+    if options.student and options.student not in students:
+        raise nobody(options.student, students)
     rows = [
         row
-        for row in marks.rows(folder, options.exercise)
+        for row in everybody
         if (not options.student or row.student == options.student)
         and (not options.status or row.status == options.status)
     ]

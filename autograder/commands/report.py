@@ -28,6 +28,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the page."""
     folder = release.existing(options.folder)
     path = options.file or folder / "report.html"
+    release.require_place(path)
     with bar("comparing", "exercise") as seen:
 
         def progress(exercises: list[str]) -> Iterator[str]:
