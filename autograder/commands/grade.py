@@ -28,7 +28,8 @@ EXAMPLES = """\
 
 Submissions are run in a sandbox and judged outside it. A mark that exists does not move by itself: old and
 new are shown, and a yes is asked for. Interrupting is safe, the same command goes on. Marks by hand are given
-in formgrader: cd to the class folder, start `jupyter lab`, open Nbgrader > Formgrader.
+in formgrader: cd to the class folder, start `jupyter lab`, open Nbgrader > Formgrader. It counts a bonus
+among the full marks: what is 17/22 there is 17/20 here.
 
 exit codes: 3 something failed or tampered; 4 marks wait for a yes.
 """
