@@ -387,6 +387,8 @@ def _generate(folder: Path, exercise: str, *, to: str = "release") -> None:
     app.force = True
     result = capture_log(app)
     if not result["success"]:
+        if "Canceled" in result["log"]:  # nbgrader's word for Ctrl-C, which it keeps to itself
+            raise KeyboardInterrupt
         log = folder / "release.log"
         write(log, result["log"])
         why = _reason(result["log"])

@@ -171,10 +171,36 @@ def test_renamed_duplicate_and_unknown_files_are_listed_and_kept(folder, tmp_pat
     assert {path.read_bytes() for path in lost} == {other, b'{"nbformat": 4, "cells": []}'}
     [his] = [path for path in lost if path.read_bytes() == other]
     command = ["collect", str(folder), str(his), "--student", "jmueller", "--when", "2026-12-01 20:15"]
+    assert taken(folder, folder / "unknown")
+    assert sorted((folder / "unknown").iterdir()) == sorted(lost)
     assert main(command) == 0
+    assert not his.exists()
     assert ("jmueller", utc("2026-12-01 19:15"), True) in [
         (one.student, one.when, one.exact) for one in attempts.read(folder)
     ]
+
+
+def test_an_exercise_that_the_class_has_not_released_is_none_of_its_own(folder, tmp_path, right):
+    later = json.loads(right)
+    next(cell for cell in later["cells"] if cell["cell_type"] == "code")["source"] = 'check.begin("77_later")'
+    place = zipped(tmp_path / "a.zip", {"doejane_101_1_x.ipynb": json.dumps(later).encode()})
+    for _ in range(2):
+        assert taken(folder, place) == {("unknown exercise", "jdoe1", "")}
+    [kept] = (folder / "unknown").iterdir()
+    assert kept.name.endswith("=jdoe1=x.ipynb")
+    assert main(["forget", str(folder), "jdoe1", "--yes"]) == 0
+    assert not kept.exists()
+
+
+def test_a_file_whose_exercise_is_known_later_is_kept_as_unknown_no_more(
+    folder, tmp_path, right, monkeypatch
+):
+    place = zipped(tmp_path / "a.zip", {f"doejane_101_1_{EXERCISE}.ipynb": right})
+    with monkeypatch.context() as before:
+        before.setattr(collect, "exercise_of", lambda *_: "")
+        assert taken(folder, place) == {("unknown exercise", "jdoe1", "")}
+    assert taken(folder, place) == {("taken", "jdoe1", EXERCISE)}
+    assert not list((folder / "unknown").iterdir())
 
 
 def test_what_is_here_already_is_not_taken_twice(folder, tmp_path, right, other):

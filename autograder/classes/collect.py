@@ -32,6 +32,7 @@ from .roster import Student
 GRADE_ID = re.compile(r'"grade_id"\s*:\s*"([^"\\]{1,80})"')
 CELL_ID = re.compile(r'"id"\s*:\s*"([^"\\]{1,80})"')
 BEGIN = re.compile(r"""begin\(\\?["'](\w+)\\?["']""")
+ANOTHER = re.compile(r"\d\d_\w+")
 TAKEN = ("taken", "renamed", "duplicate")
 OUTCOMES = (*TAKEN, "again", "unknown student", "unknown exercise", "no notebook", "refused")
 
@@ -72,8 +73,11 @@ def exercise_of(found: Found, exercises: dict[str, frozenset[str]]) -> str:
     Read from the text and not from the JSON, so a file that was cut off is known, too.
     """
     text = found.data.decode("utf-8", errors="replace")
-    if name := next((name for name in BEGIN.findall(text) if name in exercises), ""):
+    begun = BEGIN.findall(text)
+    if name := next((name for name in begun if name in exercises), ""):
         return name
+    if any(ANOTHER.fullmatch(name) for name in begun):
+        return ""  # exercises ask for functions of the same names: by its cells it would be one of ours
     ids = set(GRADE_ID.findall(text)) | set(CELL_ID.findall(text))
     shares = {name: len(ids & wanted) / len(wanted) for name, wanted in exercises.items() if wanted}
     best = sorted(shares, key=lambda name: shares[name], reverse=True)
@@ -131,7 +135,11 @@ def collect(
     """
     known_better: dict[str, Any] = {"who": {"student": student}} if student else {}
     known_better |= {"when": when, "exact": True} if when else {}
-    yield from _collect(folder, (one._replace(**known_better) for one in layouts.read(place, kind, times)))
+    from_unknown = place.resolve().parent == (folder / "unknown").resolve()
+    for one in _collect(folder, (one._replace(**known_better) for one in layouts.read(place, kind, times))):
+        yield one
+        if from_unknown and one.outcome in (*TAKEN, "again"):
+            place.unlink()
 
 
 def fetched(folder: Path) -> None:
@@ -169,7 +177,7 @@ def _take(
     digest = attempts.digest(data)
     exercise, student = exercise_of(found, wanted.exercises), student_of(found, wanted)
     if not student or not exercise:
-        _keep(folder, found, digest)
+        _keep(folder, found, digest, student)
         note = f"the same file as {owners[digest]}'s" if digest in owners else ""
         outcome = "unknown exercise" if student else "unknown student"
         return Entry(outcome, student, exercise, found.origin, note)
@@ -182,6 +190,8 @@ def _take(
     if before:
         (folder / "received" / before.place).unlink(missing_ok=True)
     attempts.store(folder, attempt, data)
+    for known in (folder / "unknown").glob(f"{_sign(digest, student)}*"):
+        known.unlink()  # its exercise was not released then
     here[student, exercise, digest] = attempt
     if before:
         return Entry("again", student, exercise, found.origin, "its exact time is known now")
@@ -192,12 +202,28 @@ def _take(
     return Entry("taken", student, exercise, found.origin)
 
 
-def _keep(folder: Path, found: Found, digest: str) -> None:
-    """Keep a file that nobody could be found for, with its origin, until somebody says whose it is."""
+def _keep(folder: Path, found: Found, digest: str, student: str) -> None:
+    """Keep a file that is nobody's or no exercise's, with its origin, until somebody says what it is."""
     place = folder / "unknown"
     place.mkdir(mode=0o700, exist_ok=True)
-    name = re.sub(r"[^\w.-]", "_", f"{digest[:12]}-{PurePosixPath(found.file).name}")[:100]
-    (place / name).write_bytes(found.data)
+    sign, name = _sign(digest, student), _plain(PurePosixPath(found.file).name)
+    for prefix in (sign, _sign(digest)):  # it may have been kept here before
+        name = name.removeprefix(prefix)
+    (place / f"{sign}{name}"[:100]).write_bytes(found.data)
+
+
+def _sign(digest: str, student: str = "") -> str:
+    """How the names begin under which somebody's file is kept in unknown/."""
+    return f"{digest[:12]}={_plain(student)}=" if student else f"{digest[:12]}-"
+
+
+def kept_of(folder: Path, student: str) -> list[Path]:
+    """The files in unknown/ that are a student's, but of no exercise that is released."""
+    return sorted((folder / "unknown").glob("?" * 12 + f"={_plain(student)}=*"))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^\w.=-]", "_", name)
 
 
 def worksheet_times(path: Path, zone: ZoneInfo) -> dict[str, datetime]:

@@ -106,6 +106,7 @@ def _shown(
     name = block.get("grade_id", "")
     locked = bool(block.get("locked"))
     source = given.locked.get(name, "") if locked else _text(cell["source"])
+    source = source.removeprefix(f"# {given.title}\n")  # the page has that heading already
     is_code = cell["cell_type"] == "code"
     outputs = [_output(one, locked=locked) for one in cell.get("outputs", [])] if is_code else []
     reason = reasons.get(name, "")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from .. import release
-from . import attempts, gradebook, outcomes, roster, tables
+from . import attempts, collect, gradebook, outcomes, roster, tables
 
 FOLDERS = ("received", "submitted", "autograded", "feedback")
 DERIVED = ("grades.csv", "report.html", "marks.html", "grading.log")
@@ -38,6 +38,10 @@ def forget(folder: Path, student: str) -> list[str]:
         count = sum(1 for one in path.rglob("*") if one.is_file())
         shutil.rmtree(path)
         done.append(f"{path.relative_to(folder)}/ with {count} files")
+    if strange := collect.kept_of(folder, student):
+        for path in strange:
+            path.unlink()
+        done.append(f"{len(strange)} files in unknown/")
     known = attempts.read(folder)
     if kept := [one for one in known if one.student != student]:
         attempts.write(folder, kept)

@@ -65,8 +65,11 @@ def run(options: argparse.Namespace) -> int:
         f"{many(len(entries), 'file')}: "
         + ", ".join(f"{counts[o]:,} {o}" for o in collect.OUTCOMES if counts[o])
     )
-    if lost:
-        print(f"Files of nobody are in {folder / 'unknown'}: collect CLASS FILE --student ID takes one in.")
+    kept = f"are kept in {folder / 'unknown'}"
+    if counts["unknown student"]:
+        print(f"Files of nobody {kept}: collect CLASS FILE --student ID takes one in.")
+    if counts["unknown exercise"]:
+        print(f"Files of no exercise that is released {kept}: release it, then collect the same again.")
     return LOOK if odd else DONE
 
 

@@ -39,11 +39,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Release, an exercise at a time."""
     folder = release.existing(options.folder)
+    if not options.source.is_dir():
+        raise release.ReleaseError(f"{options.source} is no folder")
     by_name = {script.stem: script for script in notebooks.scripts(options.source)}
     if unknown := [name for name in options.exercises if name not in by_name]:
-        raise release.ReleaseError(
-            f"{options.source} has no exercise {', '.join(unknown)}: {', '.join(by_name) or 'it is empty'}"
-        )
+        has = ", ".join(by_name) or "it holds no NN_topic.py"
+        raise release.ReleaseError(f"{options.source} has no exercise {', '.join(unknown)}: {has}")
     chosen = [by_name[name] for name in options.exercises or by_name]
     if not chosen:
         raise release.ReleaseError(f"{options.source} holds no NN_topic.py")
