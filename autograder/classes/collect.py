@@ -206,10 +206,10 @@ def _keep(folder: Path, found: Found, digest: str, student: str) -> None:
     """Keep a file that is nobody's or no exercise's, with its origin, until somebody says what it is."""
     place = folder / "unknown"
     place.mkdir(mode=0o700, exist_ok=True)
-    sign, name = _sign(digest, student), _plain(PurePosixPath(found.file).name)
-    for prefix in (sign, _sign(digest)):  # it may have been kept here before
-        name = name.removeprefix(prefix)
-    (place / f"{sign}{name}"[:100]).write_bytes(found.data)
+    name = _plain(PurePosixPath(found.file).name)
+    name = re.sub(rf"^{digest[:12]}(-|=[^=]*=)", "", name)  # it may come from here
+    if student or not any(path.name.endswith(name) for path in place.glob(f"{digest[:12]}*")):
+        (place / f"{_sign(digest, student)}{name}"[:100]).write_bytes(found.data)
 
 
 def _sign(digest: str, student: str = "") -> str:
