@@ -6,7 +6,7 @@ course:     ## set up, then open JupyterLab on the start page; OPEN=0: only set 
 	@$(PYTHON) setup_course.py course $(if $(filter 0,$(OPEN)),--no-open)
 test:       ## format, lint, types, all tests; ARGS='-k copies': only some
 	@$(PYTHON) setup_course.py test $(ARGS)
-grade:      ## grade the sample class; ME=1: your own work/; ARGS='CLASS --submissions DIR': a class
+grade:      ## grade the sample class; ME=1: your own work/; ARGS='CLASS --submissions FROM': a class
 	@$(PYTHON) setup_course.py grade $(if $(ME),--me) $(ARGS)
 reset:      ## NN=01_legacy_path: a fresh copy in work/, yours goes to work/backups/
 	@$(PYTHON) setup_course.py reset $(NN)

@@ -70,7 +70,9 @@ def grade(
             shutil.rmtree(folder / name, ignore_errors=True)
         _hand_in_samples(folder, scripts, samples)
     elif handed_in is not None:
-        list(collect.collect(folder, handed_in))
+        for one in collect.collect(folder, handed_in):
+            if one.is_odd:
+                tell(str(one))
     collect.fetched(folder)
     try:
         _Run(folder, options or engine.Options(), accept, by, tell).run()

@@ -14,7 +14,7 @@ from nbgrader.coursedir import CourseDirectory
 import classes
 from autograder import engine, notebooks, release, sample
 from autograder.__main__ import main
-from autograder.classes import attempts, cluster, collect, gradebook, marks, outcomes
+from autograder.classes import attempts, cluster, collect, gradebook, marks, outcomes, roster
 from autograder.commands import grade as grade_command
 from autograder.grade import grade
 from classes import EXERCISE, SCRIPTS, TINY, zipped
@@ -280,6 +280,15 @@ def test_which_layers_took_is_kept_with_each_submission_and_said(folder, capsys)
     assert {one.layers for one in said} == {taken}
     assert main(["grade", str(folder)]) == 3
     assert f"{len(said)} submissions ran behind {', '.join(taken)}." in capsys.readouterr().out
+
+
+def test_what_is_collected_first_and_is_nobody_s_is_told(folder, inbox, tmp_path, capsys):
+    roster.write(folder, [roster.Student("s01_right")])
+    place = zipped(tmp_path / "a.zip", {f"s99_who/{EXERCISE}.ipynb": data(inbox, "s01_right")})
+    assert main(["grade", str(folder), "--submissions", str(place)]) in (0, 3)
+    assert "unknown student: a.zip:s99_who" in capsys.readouterr().err
+    assert main(["grade", str(folder), "--submissions", str(tmp_path / "b.zip")]) == 1
+    assert "b.zip does not exist" in capsys.readouterr().err
 
 
 def test_a_run_of_which_no_layers_are_on_record_is_said_to_be_that_whatever_ran_it():

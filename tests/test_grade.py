@@ -175,14 +175,14 @@ def test_a_file_that_is_no_notebook_gets_a_reason(data, reason):
 
 
 def test_a_class_folder_inside_the_repository_is_refused(capsys):
-    assert main(["grade", str(notebooks.ROOT / "class")]) == 1
+    assert main(["new", str(notebooks.ROOT / "class")]) == 1
     assert "inside the repository" in capsys.readouterr().err
     assert not (notebooks.ROOT / "class").exists()
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path, capsys):
     (tmp_path / "thesis.txt").touch()
-    assert main(["grade", str(tmp_path)]) == 1
+    assert main(["new", str(tmp_path)]) == 1
     assert "neither empty nor a class folder" in capsys.readouterr().err
 
 

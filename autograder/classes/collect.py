@@ -46,6 +46,20 @@ class Entry(NamedTuple):
     origin: str
     note: str = ""
 
+    @property
+    def is_odd(self) -> bool:
+        """Whether somebody wants to read of it."""
+        return self.outcome not in ("taken", "again")
+
+    def __str__(self) -> str:
+        """As it is told: what became of it, where it was, whose it is, and why."""
+        whose = " ".join(filter(None, [self.student, self.exercise]))
+        return (
+            f"{self.outcome}: {self.origin}"
+            + f" -> {whose}" * bool(whose)
+            + f" ({self.note})" * bool(self.note)
+        )
+
 
 class Known(NamedTuple):
     """What a class knows to match files by."""

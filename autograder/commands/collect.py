@@ -54,13 +54,8 @@ def run(options: argparse.Namespace) -> int:
         print(as_json([one._asdict() for one in entries]))
         return LOOK if odd else DONE
     for one in entries:
-        if one.outcome not in ("taken", "again"):
-            whose = " ".join(filter(None, [one.student, one.exercise]))
-            print(
-                f"{one.outcome}: {one.origin}"
-                + f" -> {whose}" * bool(whose)
-                + f" ({one.note})" * bool(one.note)
-            )
+        if one.is_odd:
+            print(one)
     print(
         f"{many(len(entries), 'file')}: "
         + ", ".join(f"{counts[o]:,} {o}" for o in collect.OUTCOMES if counts[o])

@@ -41,7 +41,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="?", type=Path, metavar="CLASS", help="the class folder, outside the repository"
     )
-    parser.add_argument("--submissions", type=Path, metavar="DIR", help="submissions to collect first")
+    parser.add_argument(
+        "--submissions", type=Path, metavar="FROM", help="submissions to collect first: a folder or a zip"
+    )
     parser.add_argument(
         "--csv",
         type=Path,
@@ -81,12 +83,10 @@ def run(options: argparse.Namespace) -> int:
     from ..classes import outcomes
     from ..grade import always, grade
 
-    if options.submissions and not options.submissions.is_dir():
-        raise release.ReleaseError(f"{options.submissions} is not a folder with submissions")
-    folder = options.folder or release.default_folder()
+    folder = release.existing(options.folder) if options.folder else release.default_folder()
     if options.submissions and not options.folder:
         raise release.ReleaseError(
-            "name the class folder, too: python -m autograder grade CLASS --submissions DIR"
+            "name the class folder, too: python -m autograder grade CLASS --submissions FROM"
         )
     if options.engine == "kernel" and not options.trusted:
         raise release.ReleaseError(

@@ -12,11 +12,12 @@ EXAMPLES = """\
   python -m autograder new ~/spring --course svm-2027 --zone Europe/Berlin --late zero
   python -m autograder new ~/spring --database postgresql+psycopg://teacher@db.example.org/svm
 
-Deadlines are lines of its deadlines.csv; times are the class's, or of the zone in the line:
+Deadlines are lines of its deadlines.csv; times are the class's, or of the zone in the line. Here a deadline
+for all, an extension in another zone, and somebody who is excused:
   exercise,student,due,excused,zone
   01_legacy_path,all,2026-12-01 23:59,,
-  01_legacy_path,s07,2026-12-08 23:59,,America/New_York     an extension, in another zone
-  02_vmsave_vmload_path,s07,,yes,                           excused
+  01_legacy_path,s07,2026-12-08 23:59,,America/New_York
+  02_vmsave_vmload_path,s07,,yes,
 """
 
 
