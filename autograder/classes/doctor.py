@@ -70,7 +70,7 @@ def _course(folder: Path) -> Iterator[Finding]:
     scripts = notebooks.scripts(notebooks.ROOT / "solutions")
     if changed := release.differences(folder, scripts):
         yield Finding(
-            "note", f"the course has moved on since ({', '.join(changed)}); the class keeps its own"
+            "note", f"the class keeps what it froze; the course has moved on since: {', '.join(changed)}"
         )
 
 
@@ -78,7 +78,7 @@ def _database(folder: Path) -> Iterator[Finding]:
     where = gradebook.url(folder)
     gradebook.check(where)
     marked = gradebook.read(folder)
-    yield Finding("ok", f"{gradebook.hidden(where)} answers; {len(marked):,} submissions have marks")
+    yield Finding("ok", f"{gradebook.hidden(where)} answers; submissions with marks: {len(marked):,}")
     if not where.startswith("sqlite"):
         return
     import sqlite3
@@ -100,13 +100,13 @@ def _received(folder: Path) -> Iterator[Finding]:
     if gone:
         yield Finding("amiss", f"{len(gone)} received files are gone, {gone[0]} first", "collect them again")
     else:
-        yield Finding("ok", f"{len(listed):,} attempts are here")
+        yield Finding("ok", f"attempts that are here: {len(listed):,}")
     lost = [path for path in (folder / "unknown").glob("*") if path.is_file()]
     if lost:
         yield Finding(
             "amiss",
-            f"{len(lost)} files in unknown/ are nobody's",
-            "collect CLASS FILE --student ID, or delete them",
+            f"files in unknown/ that are nobody's: {len(lost)}",
+            f"python -m autograder collect {folder} FILE --student ID, or delete them",
         )
 
 
@@ -114,7 +114,11 @@ def _lists(folder: Path) -> Iterator[Finding]:
     students = roster.read(folder)
     due = deadlines.read(folder, release.facts(folder)["exercises"], students)
     if not students:
-        yield Finding("note", "students.csv is empty: nobody can be missing", "python -m autograder roster")
+        yield Finding(
+            "note",
+            "students.csv is empty: nobody can be missing",
+            f"python -m autograder roster {folder} LIST.csv",
+        )
     else:
         yield Finding("ok", f"{len(students):,} students, {len(due.lines)} lines of deadlines")
 

@@ -118,6 +118,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"The marks, after {time.monotonic() - began:.0f} s: {path}")
         print(f"Marks by hand: cd {folder}; jupyter lab; Nbgrader > Formgrader")
     if asked.refused:
+        say("Marks that would move, listed above the table, wait for a yes: repeat it with --yes.")
         return WAITS
     is_odd = bool(options.folder) and (counts["failed"] or counts["tampered"])
     return LOOK if is_odd else DONE
@@ -168,7 +169,7 @@ class _Question:
             say(f"{many(len(changes), 'mark')} of {students} would move.")
             self.refused = input("Enter the new ones? Type yes: ").strip().lower() != "yes"
         else:
-            say(f"{many(len(changes), 'mark')} of {students} would move, and did not: repeat it with --yes.")
+            say(f"{many(len(changes), 'mark')} of {students} would move, and did not.")
             self.refused = True
         return not self.refused
 
