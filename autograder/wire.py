@@ -25,6 +25,7 @@ BITS = 20_000
 #: Instructions that are posted at the latest together.
 TOGETHER = 500
 
+_SCALARS = frozenset((bool, int, float, str))
 _LENGTH = struct.Struct("!I")
 
 
@@ -42,6 +43,8 @@ class Late(Exception):
 
 def encode(value: Any, reference: Callable[[Any], list[Any]] | None = None) -> Any:
     """Write `value` for the wire; what is no plain data goes through `reference`, or is a WireError."""
+    if value is None or type(value) is bool:  # most values: not worth the functions below
+        return value
     left = VALUES
 
     def write(value: Any, depth: int) -> Any:
@@ -95,6 +98,8 @@ def _named(value: Any, reference: Callable[[Any], list[Any]] | None) -> list[Any
 
 def decode(tree: Any, resolve: Callable[[list[Any]], Any] | None = None) -> Any:
     """Read what `encode` wrote; references go through `resolve`. WireError for anything malformed."""
+    if tree is None or type(tree) in _SCALARS:
+        return tree
     left = VALUES
 
     def read(tree: Any, depth: int) -> Any:
@@ -103,7 +108,7 @@ def decode(tree: Any, resolve: Callable[[list[Any]], Any] | None = None) -> Any:
         if left < 0 or depth > DEPTH:
             raise WireError("too much was handed over")
         if type(tree) is not list:
-            if tree is None or type(tree) in (bool, int, float, str):
+            if tree is None or type(tree) in _SCALARS:
                 return tree
             raise WireError("a value of no known kind")
         kind, rest = (tree[0], tree[1:]) if tree else ("", [])
