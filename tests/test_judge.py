@@ -1,6 +1,7 @@
 """The judge: the sample class gets the marks that its files state, which are stock nbgrader's, too."""
 
 import json
+import os
 from pathlib import Path
 
 import nbformat
@@ -215,3 +216,14 @@ def test_what_is_no_function_is_no_attempt_on_the_judge_either(tiny):
         assert verdict.status == "graded", (verdict.student, verdict.reason)
         assert verdict.marks["test_swap"].points == 0
         assert verdict.marks["test_swap"].reason.startswith("TypeError: ")
+
+
+def test_with_a_worker_for_every_cpu_each_stays_on_its_own(tiny):
+    cpus = sorted(os.sched_getaffinity(0))
+    answer = "import os\ndef swap(a, b):\n    raise ValueError(sorted(os.sched_getaffinity(0)))"
+    submissions = [with_answer(tiny, f"{answer}  # {number}") for number in range(4 * len(cpus))]
+    for workers in (len(cpus), len(cpus) + 1):
+        verdicts = engine.grade(tiny.release, submissions, engine.Options(workers=workers))
+        places = {verdict.marks["test_swap"].reason.split("\n")[0] for verdict in verdicts}
+        each = {f"ValueError: {[cpu]}" for cpu in cpus}
+        assert places <= each if workers == len(cpus) else places == {f"ValueError: {cpus}"}

@@ -113,6 +113,13 @@ def require(found: list[Layer], *, trusted: bool) -> None:
         )
 
 
+def _cpus() -> list[int]:
+    """The CPUs that this process may use."""
+    if sys.platform != "linux":
+        return list(range(os.cpu_count() or 1))
+    return sorted(os.sched_getaffinity(0))
+
+
 class _Worker:
     """A worker process, and what it has been given."""
 
@@ -158,7 +165,11 @@ class _Pool:
         self.waiting, self.options = submissions, options
         self.seconds = options.submission_seconds + LATE
         self.settings: dict[str, Any] = {"release": release._asdict(), "options": options._asdict()}
-        self.count = min(options.workers or os.cpu_count() or 1, len(submissions))
+        cpus = _cpus()
+        self.count = min(options.workers or len(cpus), len(submissions))
+        #: Where each worker runs, once there is one for every CPU: it and the student's process take turns,
+        #: and nobody has to be woken on another CPU. Fewer workers are placed by the system.
+        self.cpus: list[int] = cpus if self.count == len(cpus) else []
         #: A file a worker, in which it tells the others what it has seen; without names, so none is left.
         self.seen: list[Any] = []
         self.workers: list[_Worker] = []
@@ -185,7 +196,9 @@ class _Pool:
     def _worker(self, number: int) -> _Worker:
         """Start worker `number`, or the one that takes its place."""
         files = [file.fileno() for file in self.seen]
-        settings = json.dumps(self.settings | {"seen": files, "number": number}).encode()
+        settings = json.dumps(
+            self.settings | {"seen": files, "number": number, "cpus": self.cpus[number : number + 1]}
+        ).encode()
         return _Worker(settings, self.options.library, files)
 
     def _takes(self, worker: _Worker) -> bool:

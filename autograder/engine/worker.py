@@ -27,6 +27,8 @@ TRIES = 2
 def work(pool: Connection) -> None:
     """Say which layers protect, then grade until the pool has no more."""
     settings = json.loads(pool.recv_bytes())
+    if settings["cpus"] and sys.platform == "linux":
+        os.sched_setaffinity(0, settings["cpus"])  # the student's processes inherit it
     release, options = settings["release"], settings["options"]
     exercises = {
         name: Exercise(name, source, release["given"][name]) for name, source in release["sources"].items()

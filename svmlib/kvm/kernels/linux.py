@@ -401,14 +401,12 @@ def merged(steps: list[Step], event: str, operand: str) -> Step:
     old: dict[str, int] = {}
     new: dict[str, int] = {}
     memory: list[tuple[int, bytes, bytes]] = []
-    for step in reversed(steps):
-        old.update(zip(step.names, step.old, strict=True))
     for step in steps:
-        new.update(zip(step.names, step.new, strict=True))
+        for name, before, after in zip(step.names, step.old, step.new, strict=True):
+            old.setdefault(name, before)
+            new[name] = after
         memory += step.memory
-    names = tuple(new)
-    values = tuple([old[name] for name in names]), tuple(new.values())
     return steps[-1]._replace(
-        event=event, operand=operand, value=None, names=names, old=values[0], new=values[1],
-        memory=tuple(memory), times=1,
+        event=event, operand=operand, value=None, names=tuple(new), old=tuple(old.values()),
+        new=tuple(new.values()), memory=tuple(memory), times=1,
     )  # fmt: skip
