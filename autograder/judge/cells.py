@@ -161,8 +161,9 @@ class Session:
 
     def _behaviour(self, of: str, arguments: list[Any]) -> Behaviour:
         """What is known of a function with such arguments."""
-        key: Hashable = (of, *map(type, arguments))
-        if not {*map(type, arguments)} <= {Cpu, Vcpu}:
+        kinds = tuple(map(type, arguments))
+        key: Hashable = (of, kinds)
+        if kinds != (Cpu, Vcpu) and not {*kinds} <= {Cpu, Vcpu}:
             key = (key, json.dumps([wire.encode(a, _refer) for a in arguments if type(a) not in (Cpu, Vcpu)]))
         if key not in self.behaviours:
             pattern = [

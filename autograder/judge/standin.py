@@ -24,6 +24,7 @@ _ASKED = {
     "__annotations__",
     "__wrapped__",
 }
+_OF_MACHINE = frozenset((Cpu, Vcpu))
 #: How many items a test cell may take out of an object.
 MOST = 10_000
 
@@ -46,7 +47,7 @@ class StandIn:
     def __call__(self, *arguments: Any, **named: Any) -> Any:  # noqa: D102
         if not self._callable:
             raise TypeError(f"'{self._label}' object is not callable")
-        if any(isinstance(argument, Cpu | Vcpu) for argument in arguments):
+        if not _OF_MACHINE.isdisjoint(map(type, arguments)):
             if named:
                 raise TypeError("cpu and vcpu are handed over by position")
             return self._session.machine(self._key, list(arguments))
