@@ -59,9 +59,9 @@ SMALL = (
     {"exits": 2, "periods": 2, "events": 0, "migrations": 1},
 )
 LIMIT = 250_000
-#: Random runs of a check, fewer where only a bill waits for them, and the exits of each: one run in three
-#: finds the mistake of the sample class that is found least (benchmarks/random_runs.py).
-RUNS, FEW_RUNS, LENGTH = 12, 8, 25
+#: Random runs of a check, fewer where only a bill waits for them, and the exits of each: two runs in
+#: five find the mistake of the sample class that is found least (benchmarks/random_runs.py).
+RUNS, FEW_RUNS, LENGTH = 10, 6, 25
 #: The price list of the budgets.
 PRICES = "epyc-2020"
 #: Longest line of a hint.
