@@ -1,12 +1,14 @@
 """What the judge remembers of test cells, and how its workers tell each other."""
 
 import contextlib
+import json
 import os
 import tempfile
 
 import pytest
 
 from autograder.judge import memory
+from autograder.judge.conversation import Conversation, Tampering
 from autograder.judge.memory import Memory, Outcome, Shared
 
 ASKED = [('{"do": "bind"}', b'{"values":[1]}'), ('{"do": "call"}', b'{"return":2}')]
@@ -104,3 +106,34 @@ def test_a_worker_tells_the_others_no_more_than_its_share(files, left):
     first.shared.left = left
     first.learn("test", ASKED, OUTCOME)
     assert known(second) is None
+
+
+class Wire:
+    """A connection whose other end has sent this."""
+
+    def __init__(self, *messages):
+        self.messages = [json.dumps(one, separators=(",", ":")).encode() for one in messages]
+
+    def send_bytes(self, data, seconds):
+        pass
+
+    def receive_bytes(self, seconds):
+        return self.messages.pop(0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [{"return": [1, "n"], "n": 1}, {"n": 1, "return": 2}, {"n": 1}, {"return": ',"n":1}', "n": 1}],
+    ids=str,
+)
+def test_an_answer_that_is_known_is_the_same_as_one_that_is_read(message):
+    def answer(known):
+        return Conversation(Wire(message), lambda: None, 60).ask('{"do": "get"}', 5, known)
+
+    assert answer({}) == answer({answer({}): None})
+    assert json.loads(answer({})) == {key: value for key, value in message.items() if key != "n"}
+
+
+def test_an_answer_to_another_question_is_none_though_it_is_known():
+    with pytest.raises(Tampering, match="not asked"):
+        Conversation(Wire({"return": 1, "n": 2}), lambda: None, 60).ask("{}", 5, {b'{"return":1}'})

@@ -69,7 +69,7 @@ class Session:
     def _seen(self, node: Node | None) -> Outcome | None:
         """Ask what is always asked, as long as the answers are known ones."""
         while node is not None and node.outcome is None and node.question:
-            answer = self.conversation.ask(node.question, self.seconds)
+            answer = self.conversation.ask(node.question, self.seconds, node.after)
             self.known.append((node.question, answer))
             node = node.after.get(answer)
         return node.outcome if node is not None else None
