@@ -25,6 +25,7 @@ Operation = Callable[[list[Any], list[Any]], Any]
 INSTRUCTIONS = frozenset(name for name in vars(Cpu) if not name.startswith("_"))
 #: What an instruction may raise for the student's code to catch. All else stops the machine.
 RAISED = (Fault, AttributeError, TypeError, ValueError, LookupError, ArithmeticError)
+_MACHINES = (Cpu, Vcpu)
 #: Answers that one call may look at: a path looks at a few, an endless loop at any number.
 LOOKS = 64
 #: Exceptions of instructions that one call may catch: each costs a call from the start.
@@ -149,7 +150,7 @@ def _real(values: list[Any], arguments: list[Any], results: list[Any]) -> list[A
         if (kind := type(value)) is not _Later and kind is not _Argument
         else value.value(results)
         if kind is _Later
-        else _of(arguments, value.on, Cpu | Vcpu)
+        else _of(arguments, value.on, _MACHINES)
         for value in values
     ]
 
@@ -162,9 +163,9 @@ def _kernels(on: int, name: str, values: list[Any], named: dict[str, Any]) -> Op
     def run(arguments: list[Any], results: list[Any]) -> Any:
         operands = _real(values, arguments, results)
         if not keys:
-            return function(_of(arguments, on, Cpu | Vcpu), *operands)
+            return function(_of(arguments, on, _MACHINES), *operands)
         by_name = dict(zip(keys, _real(others, arguments, results), strict=True))
-        return function(_of(arguments, on, Cpu | Vcpu), *operands, **by_name)
+        return function(_of(arguments, on, _MACHINES), *operands, **by_name)
 
     return run
 

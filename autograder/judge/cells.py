@@ -147,7 +147,8 @@ class Session:
 
     def machine(self, of: str, arguments: list[Any]) -> Any:
         """Call a function of a path on the machine."""
-        self._require_alive(of)
+        if self.ended:
+            self._require_alive(of)
         behaviour = self._behaviour(of, arguments)
         try:
             end, results, error = behaviour.perform(arguments)
@@ -156,7 +157,9 @@ class Session:
                 self._mark_line(stop, behaviour.question)
             raise
         if end[0] == "return":
-            return wire.decode(end[1], lambda rest: _returned(rest, results)) if len(end) > 1 else None
+            if len(end) == 1 or end[1] is None:  # as nearly all of them do
+                return None
+            return wire.decode(end[1], lambda rest: _returned(rest, results))
         raise self._error(end[1:], error)
 
     def _behaviour(self, of: str, arguments: list[Any]) -> Behaviour:

@@ -402,10 +402,12 @@ def merged(steps: list[Step], event: str, operand: str) -> Step:
     new: dict[str, int] = {}
     memory: list[tuple[int, bytes, bytes]] = []
     for step in steps:
-        for name, before, after in zip(step.names, step.old, step.new, strict=True):
-            old.setdefault(name, before)
-            new[name] = after
-        memory += step.memory
+        if step.names:
+            for name, before, after in zip(step.names, step.old, step.new, strict=True):
+                old.setdefault(name, before)
+                new[name] = after
+        if step.memory:
+            memory += step.memory
     return steps[-1]._replace(
         event=event, operand=operand, value=None, names=tuple(new), old=tuple(old.values()),
         new=tuple(new.values()), memory=tuple(memory), times=1,
