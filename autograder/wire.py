@@ -22,6 +22,8 @@ TEXT = 500_000
 VALUES = 100_000
 DEPTH = 40
 BITS = 20_000
+#: Members of a set, or keys of a dict, whose hashes may be those of others: more take minutes to sort out.
+ALIKE = 1_000
 #: Instructions that are posted at the latest together.
 TOGETHER = 500
 
@@ -120,8 +122,9 @@ def decode(tree: Any, resolve: Callable[[list[Any]], Any] | None = None) -> Any:
         if kind in ("l", "t"):
             return items if kind == "l" else tuple(items)
         if kind == "s":
-            return set(items)
+            return set(_unlike(items))
         if kind == "d" and len(items) % 2 == 0:
+            _unlike(items[::2])
             return dict(zip(items[::2], items[1::2], strict=True))
         raise WireError("a value of no known kind")
 
@@ -129,6 +132,13 @@ def decode(tree: Any, resolve: Callable[[list[Any]], Any] | None = None) -> Any:
         return read(tree, 0)
     except (TypeError, ValueError) as error:  # unhashable keys, no hex
         raise WireError(f"malformed: {error}") from None
+
+
+def _unlike(items: list[Any]) -> list[Any]:
+    """The items, which can be told apart by their hashes: any number of integers has the same one."""
+    if len(items) > ALIKE and len(items) - len(set(map(hash, items))) > ALIKE:
+        raise WireError("too many of the same hash")
+    return items
 
 
 class Channel:

@@ -8,6 +8,10 @@ import nbformat
 import pytest
 
 from autograder import engine, judge, notebooks, sample
+from autograder.engine.sandbox import Sandbox, Settings
+from autograder.judge import cells, grading
+from autograder.judge.exercise import Exercise
+from autograder.judge.memory import Memory
 from conftest import missing
 
 TINY = Path(__file__).parent / "tiny"
@@ -227,3 +231,36 @@ def test_with_a_worker_for_every_cpu_each_stays_on_its_own(tiny):
         places = {verdict.marks["test_swap"].reason.split("\n")[0] for verdict in verdicts}
         each = {f"ValueError: {[cpu]}" for cpu in cpus}
         assert places <= each if workers == len(cpus) else places == {f"ValueError: {cpus}"}
+
+
+@pytest.fixture
+def graded_here(tiny, monkeypatch):
+    """Grades the right submission in this process, with the memory that is given."""
+    monkeypatch.setenv("SVMLIB_SEED", SEED)
+    exercise = Exercise("01_swap", tiny.release.sources["01_swap"], tiny.release.given["01_swap"])
+    right = judge.Submission("right", "01_swap", tiny.release.sources["01_swap"].encode())
+    with Sandbox(Settings()) as box:
+        yield lambda memory: grading.grade(right, exercise, memory, box.process)
+
+
+def test_what_a_check_s_own_clock_may_have_ended_is_not_remembered(graded_here, monkeypatch):
+    memory = Memory()
+    monkeypatch.setattr(cells, "SECONDS", 0)
+    first, second = graded_here(memory), graded_here(memory)
+    assert first.marks == second.marks
+    assert second.remembered == 0
+    monkeypatch.setattr(cells, "SECONDS", 60)
+    assert [graded_here(memory).remembered, graded_here(memory).remembered] == [0, len(memory.roots)]
+
+
+def test_a_memory_that_is_wrong_misleads_no_submission_and_is_forgotten(graded_here):
+    memory = Memory()
+    right = graded_here(memory)
+    root = memory.roots["test_swap"]
+    (node,) = root.after.values()
+    node.question = json.dumps({"do": "changed", "of": []})
+    for after in node.after.values():
+        after.outcome, after.question = None, ""
+    again = graded_here(memory)
+    assert (again.status, again.marks) == ("graded", right.marks)
+    assert memory.roots == {}

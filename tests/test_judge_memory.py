@@ -7,8 +7,8 @@ import tempfile
 
 import pytest
 
-from autograder.judge import memory
-from autograder.judge.conversation import Conversation, Tampering
+from autograder.judge import conversation, memory
+from autograder.judge.conversation import Conversation, Lost, Tampering
 from autograder.judge.memory import Memory, Outcome, Shared
 
 ASKED = [('{"do": "bind"}', b'{"values":[1]}'), ('{"do": "call"}', b'{"return":2}')]
@@ -108,6 +108,13 @@ def test_a_worker_tells_the_others_no_more_than_its_share(files, left):
     assert known(second) is None
 
 
+def test_answers_larger_than_any_ordinary_ones_are_not_remembered(monkeypatch):
+    one = Memory()
+    monkeypatch.setattr(memory, "ORDINARY", sum(len(answer) for _, answer in ASKED) - 1)
+    one.learn("test", ASKED, OUTCOME)
+    assert known(one) is None
+
+
 class Wire:
     """A connection whose other end has sent this."""
 
@@ -137,3 +144,16 @@ def test_an_answer_that_is_known_is_the_same_as_one_that_is_read(message):
 def test_an_answer_to_another_question_is_none_though_it_is_known():
     with pytest.raises(Tampering, match="not asked"):
         Conversation(Wire({"return": 1, "n": 2}), lambda: None, 60).ask("{}", 5, {b'{"return":1}'})
+
+
+def test_a_submission_whose_time_is_up_is_asked_no_more_though_it_answers_at_once():
+    with pytest.raises(Lost, match="0 s for all cells"):
+        Conversation(Wire({"return": 1, "n": 1}), lambda: None, 0).ask("{}", 5)
+
+
+def test_a_submission_puts_out_no_more_than_may_be_handed_in(monkeypatch):
+    monkeypatch.setattr(conversation, "ANSWERED", 40)
+    talk = Conversation(Wire({"return": "x" * 20, "n": 1}, {"return": 2, "n": 2}), lambda: None, 60)
+    assert talk.ask("{}", 5)
+    with pytest.raises(Lost, match="more than"):
+        talk.ask("{}", 5)

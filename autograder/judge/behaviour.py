@@ -15,6 +15,7 @@ from typing import Any
 from svmlib.faults import Fault, Runaway
 from svmlib.instructions import Cpu
 from svmlib.kvm import Vcpu
+from svmlib.processor import CALL_LIMIT
 
 from .. import kernel, wire
 from .conversation import Tampering
@@ -253,6 +254,8 @@ class Behaviour:
                     script.append(event)
                 if len(script) > LOOKS:
                     raise Runaway(f"the function had looked at {LOOKS} answers and went on")
+                if len(results) > CALL_LIMIT:  # the processor does not count fields and arithmetic
+                    raise Runaway(f"the function had posted {CALL_LIMIT} instructions and went on")
                 if event[0] == "raise" and sum(one[0] == "raise" for one in script) > CAUGHT:
                     raise Runaway(f"the function had caught {CAUGHT} exceptions and went on")
                 following = segment.after.get(key)

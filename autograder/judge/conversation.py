@@ -13,11 +13,14 @@ from collections.abc import Callable, Container
 from typing import Any
 
 from .. import given, wire
+from ..submissions import LARGEST
 
 #: Seconds in which a process that was interrupted has to answer.
 GRACE = 1.0
 #: How often a submission may ask for data that its exercise gives.
 WANTED = 1000
+#: Bytes that a submission may answer in all, outputs included: as much as one may be handed in with.
+ANSWERED = LARGEST
 
 
 class Lost(BaseException):
@@ -40,6 +43,7 @@ class Conversation:
         self.waiting = False
         self.asked = 0
         self.wanted = 0
+        self.answered = 0
         #: What is to be run before the next question, and needs no answer; the seconds that it may take.
         self.before: list[tuple[str, float]] = []
         #: Whether an answer was cut short by the clock: then nothing that follows can be repeated.
@@ -56,6 +60,8 @@ class Conversation:
             question = f'{question[:-1]}, "before": {json.dumps([source for source, _ in self.before])}}}'
             seconds += sum(longer for _, longer in self.before)
             self.before = []
+        if time.monotonic() > self.end:  # or what answers at once could go on for ever
+            raise Lost(f"it had not ended after {self.seconds:g} s for all cells")
         self.number += 1
         self.asked += 1
         self.waiting = True
@@ -91,6 +97,9 @@ class Conversation:
         while True:
             try:
                 data = self.channel.receive_bytes(max(0.0, end - time.monotonic()))
+                self.answered += len(data)
+                if self.answered > ANSWERED:
+                    raise Lost(f"it put out and answered more than {ANSWERED // 1_000_000} MB")
                 if data.endswith(number_at_end) and (answer := data[: -len(number_at_end)] + b"}") in known:
                     return answer
                 message = wire.parse(data)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from .. import submissions, wire
 from . import restore
-from .cells import Session
+from .cells import Mismatch, Session
 from .conversation import Conversation, Lost, Tampering
 from .exercise import Cell, Exercise
 from .memory import Memory, Outcome
@@ -59,6 +59,7 @@ def grade(
         return blank._replace(reason=str(error), seconds=time.monotonic() - began)
     with start() as process:
         run = _Run(exercise, placed, process, memory, limits)
+        is_misled = False
         verdict = blank._replace(remarks=tuple(remarks), status="graded")
         try:
             run.all_cells()
@@ -71,7 +72,12 @@ def grade(
             verdict = verdict._replace(status="tampered", reason=f"{found}, in {run.at}")
         except WorthError as error:
             verdict = verdict._replace(status="failed", reason=str(error))
+        except Mismatch:
+            memory.forget()
+            is_misled = memory.remembers
         _, peak = process.end()
+    if is_misled:  # once more, asking all
+        return grade(submission, exercise, Memory(remembers=False), start, limits)
     return verdict._replace(
         seconds=time.monotonic() - began,
         questions=run.conversation.asked,

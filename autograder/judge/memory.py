@@ -17,6 +17,8 @@ Asked = list[tuple[str, bytes]]
 
 #: Bytes of answers that are remembered before all of them are forgotten.
 REMEMBERED = 64_000_000
+#: Bytes of answers of a test cell that are remembered: an ordinary one has some hundred.
+ORDINARY = 100_000
 #: Bytes that a worker writes for the others at most.
 SHARED = 64_000_000
 
@@ -66,15 +68,19 @@ class Memory:
             for other, asked, outcome in self.shared.news(self.exercise):
                 self._insert(other, asked, outcome)
         if self.size > REMEMBERED:
-            self.roots, self.size = {}, 0
+            self.forget()
         return self.roots.setdefault(cell, Node())
 
     def learn(self, cell: str, asked: Asked, outcome: Outcome) -> None:
         """Remember how a test cell went, and tell the others."""
-        if self.remembers:
+        if self.remembers and sum(len(answer) for _, answer in asked) <= ORDINARY:
             self._insert(cell, asked, outcome)
             if self.shared:
                 self.shared.tell(self.exercise, cell, asked, outcome)
+
+    def forget(self) -> None:
+        """Begin again with nothing seen."""
+        self.roots, self.size = {}, 0
 
     def _insert(self, cell: str, asked: Asked, outcome: Outcome) -> None:
         node = self.roots.setdefault(cell, Node())
