@@ -12,8 +12,8 @@ class in which no two answers do the same.  Of the large classes one in ten is h
 
 Stock is nbgrader's own execution and marking with a fresh kernel for each submission, in one process, as its
 autograde does, without its database: that flatters it.  A steady rate is taken from the first verdict to the
-last.  Seconds are the wall clock's; the judge's runs stand around
-stock's one, and their median counts; a quiet machine helps.
+last.  Seconds are the wall clock's; the judge's runs stand around stock's one, and their median counts; a
+quiet machine helps.
 """
 
 import argparse
