@@ -133,9 +133,12 @@ def rewrite(function, draw):
 def family(pid):
     """A process and all that it started."""
     yield pid
+    children = []
     for place in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in place.read_text("ascii").split():
-            yield from family(int(child))
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            children += place.read_text("ascii").split()
+    for child in children:
+        yield from family(int(child))
 
 
 def memory():
